@@ -1,0 +1,231 @@
+using System.Runtime.InteropServices;
+
+namespace SafetyFilter.Decisions;
+
+/// <summary>
+/// The candidates of one request as columns over one buffer of bytes. Pooled: <see cref="Reset"/> keeps the arrays.
+/// </summary>
+/// <remarks>
+/// Whoever fills it appends bytes to <see cref="Buffer"/> (or hands over a filled one) and adds slices of it to the
+/// columns. Every per-candidate column is either absent or as long as <see cref="Ids"/>. Not thread-safe.
+/// </remarks>
+internal sealed class CandidateBatch
+{
+    private readonly List<TextColumn> _spareTexts = [];
+    private readonly List<TensorColumn> _spareTensors = [];
+    private readonly List<AttributeColumn> _spareAttributes = [];
+
+    /// <summary>What all slices point into. Rented by the owner of the batch; only its first bytes are meaningful.</summary>
+    public byte[] Buffer { get; set; } = [];
+
+    public int Count => Ids.Count;
+
+    public Utf8Slice RequestId { get; set; }
+    public Utf8Slice Surface { get; set; }
+    public Utf8Slice Purpose { get; set; }
+    public Utf8Slice Territory { get; set; }
+    public Utf8Slice AgeBand { get; set; }
+    public Utf8Slice Experiment { get; set; }
+    public bool ReturnScores { get; set; }
+
+    public Utf8Column Ids { get; } = new();
+
+    /// <summary>Absent (count 0) or one per candidate.</summary>
+    public Utf8Column ContentVersions { get; } = new();
+
+    /// <summary>Absent (count 0) or one per candidate; BCP 47.</summary>
+    public Utf8Column Languages { get; } = new();
+
+    public List<TextColumn> Texts { get; } = [];
+    public List<TensorColumn> Tensors { get; } = [];
+    public List<AttributeColumn> Attributes { get; } = [];
+
+    public ReadOnlySpan<byte> this[Utf8Slice slice] => slice.In(Buffer);
+
+    public TextColumn AddText() => Add(Texts, _spareTexts);
+
+    public TensorColumn AddTensor() => Add(Tensors, _spareTensors);
+
+    public AttributeColumn AddAttribute() => Add(Attributes, _spareAttributes);
+
+    /// <summary>The text feature of that name, or null.</summary>
+    public TextColumn? FindText(ReadOnlySpan<byte> utf8Name)
+    {
+        foreach (var column in CollectionsMarshal.AsSpan(Texts))
+        {
+            if (this[column.Name].SequenceEqual(utf8Name))
+            {
+                return column;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The numeric feature of that name, or null.</summary>
+    public TensorColumn? FindTensor(ReadOnlySpan<byte> utf8Name)
+    {
+        foreach (var column in CollectionsMarshal.AsSpan(Tensors))
+        {
+            if (this[column.Name].SequenceEqual(utf8Name))
+            {
+                return column;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The attribute of that name, or null.</summary>
+    public AttributeColumn? FindAttribute(ReadOnlySpan<byte> utf8Name)
+    {
+        foreach (var column in CollectionsMarshal.AsSpan(Attributes))
+        {
+            if (this[column.Name].SequenceEqual(utf8Name))
+            {
+                return column;
+            }
+        }
+
+        return null;
+    }
+
+    public void Reset()
+    {
+        RequestId = Surface = Purpose = Territory = AgeBand = Experiment = default;
+        ReturnScores = false;
+        Ids.Clear();
+        ContentVersions.Clear();
+        Languages.Clear();
+        Recycle(Texts, _spareTexts);
+        Recycle(Tensors, _spareTensors);
+        Recycle(Attributes, _spareAttributes);
+    }
+
+    private static T Add<T>(List<T> used, List<T> spare)
+        where T : IColumn, new()
+    {
+        T column;
+        if (spare.Count > 0)
+        {
+            column = spare[^1];
+            spare.RemoveAt(spare.Count - 1);
+            column.Reset();
+        }
+        else
+        {
+            column = new T();
+        }
+
+        used.Add(column);
+        return column;
+    }
+
+    private static void Recycle<T>(List<T> used, List<T> spare)
+    {
+        spare.AddRange(used);
+        used.Clear();
+    }
+}
+
+/// <summary>A named column that a batch lends out again after a reset.</summary>
+internal interface IColumn
+{
+    void Reset();
+}
+
+/// <summary>A growing list of slices.</summary>
+internal sealed class Utf8Column
+{
+    private Utf8Slice[] _slices = [];
+
+    public int Count { get; private set; }
+
+    public Utf8Slice this[int index] => _slices[index];
+
+    public ReadOnlySpan<Utf8Slice> Slices => _slices.AsSpan(0, Count);
+
+    public void Add(Utf8Slice slice)
+    {
+        if (Count == _slices.Length)
+        {
+            Array.Resize(ref _slices, Math.Max(64, Count * 2));
+        }
+
+        _slices[Count++] = slice;
+    }
+
+    public void Clear() => Count = 0;
+}
+
+/// <summary>A text feature: one text per candidate, and which candidates have none.</summary>
+internal sealed class TextColumn : IColumn
+{
+    public Utf8Slice Name { get; set; }
+    public Utf8Column Values { get; } = new();
+
+    /// <summary>Candidates without the feature; usually empty. Unordered, may repeat.</summary>
+    public List<int> Missing { get; } = [];
+
+    public void Reset()
+    {
+        Name = default;
+        Values.Clear();
+        Missing.Clear();
+    }
+}
+
+/// <summary>A numeric feature: rows of one tensor, and which candidates have none.</summary>
+internal sealed class TensorColumn : IColumn
+{
+    public Utf8Slice Name { get; set; }
+    public DataType DataType { get; set; }
+
+    /// <summary>Dimensions after the first (which is the candidate), at most 3.</summary>
+    public List<long> RowShape { get; } = [];
+
+    /// <summary>Numbers per candidate: the product of <see cref="RowShape"/>.</summary>
+    public int RowLength { get; set; }
+
+    /// <summary>Where the bytes are: count x RowLength elements, little-endian, row-major.</summary>
+    public int DataStart { get; set; }
+
+    public int DataLength { get; set; }
+
+    /// <summary>Candidates without the feature; usually empty. Unordered, may repeat.</summary>
+    public List<int> Missing { get; } = [];
+
+    public void Reset()
+    {
+        Name = default;
+        RowShape.Clear();
+        RowLength = DataStart = DataLength = 0;
+        Missing.Clear();
+    }
+}
+
+internal enum AttributeKind : byte
+{
+    Strings = 1,
+    Numbers = 2,
+    Flags = 3,
+}
+
+/// <summary>One fact per candidate, in one of three kinds; the list of that kind has one entry per candidate.</summary>
+internal sealed class AttributeColumn : IColumn
+{
+    public Utf8Slice Name { get; set; }
+    public AttributeKind Kind { get; set; }
+    public Utf8Column Strings { get; } = new();
+    public List<double> Numbers { get; } = [];
+    public List<bool> Flags { get; } = [];
+
+    public void Reset()
+    {
+        Name = default;
+        Kind = default;
+        Strings.Clear();
+        Numbers.Clear();
+        Flags.Clear();
+    }
+}
