@@ -94,7 +94,7 @@ internal sealed class ClassifierSet : IDisposable
             (Version? Version, string Folder) best = (null, "");
             foreach (var folder in Directory.EnumerateDirectories(name).Where(folder => File.Exists(Path.Combine(folder, BundleLoader.ManifestFile))))
             {
-                if (!BundleLoader.TryParseVersion(Path.GetFileName(folder), out var version))
+                if (!ManifestReader.TryParseVersion(Path.GetFileName(folder), out var version))
                 {
                     errors.Add(new BundleError(
                         $"{Path.GetFileName(name)}/{Path.GetFileName(folder)}", "", "",

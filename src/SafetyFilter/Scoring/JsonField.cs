@@ -4,11 +4,9 @@ using System.Text.Json;
 namespace SafetyFilter.Scoring;
 
 /// <summary>Collects what is wrong with one JSON file of a bundle, so that its author sees everything at once.</summary>
-internal sealed class JsonFaults(string bundle, string file)
+internal sealed class JsonFaults(string bundle, string file, List<BundleError> errors)
 {
-    public List<BundleError> Errors { get; } = [];
-
-    public void Add(string path, string problem) => Errors.Add(new BundleError(bundle, file, path, problem));
+    public void Add(string path, string problem) => errors.Add(new BundleError(bundle, file, path, problem));
 }
 
 /// <summary>
@@ -19,7 +17,8 @@ internal readonly struct JsonField(JsonElement? element, string path, JsonFaults
 {
     public bool Exists => element is not null;
 
-    public string Path => path;
+    /// <summary>The value itself; of kind Undefined when it does not exist.</summary>
+    public JsonElement Element => element ?? default;
 
     public JsonValueKind Kind => element?.ValueKind ?? JsonValueKind.Undefined;
 

@@ -1,11 +1,22 @@
+using System.Collections.Immutable;
+using System.Text.Json;
+
 namespace SafetyFilter.Scoring.Text;
 
-internal sealed record TextFeaturizerOptions
+internal sealed record TextFeaturizerOptions(
+    int Buckets, int Seed, ImmutableArray<int> WordNgrams, ImmutableArray<int> CharNgrams, int MaxFeatures, int MaxChars)
 {
-    public int Buckets { get; init; } = 1024;
-    public int Seed { get; init; }
-    public int MaxFeatures { get; init; } = 512;
-    public int MaxChars { get; init; } = 1024;
+    public static TextFeaturizerOptions? Parse(JsonElement parameters, out string? error)
+    {
+        if (parameters.ValueKind != JsonValueKind.Object || !parameters.TryGetProperty("buckets", out var buckets) || !buckets.TryGetInt32(out var count))
+        {
+            error = "buckets is absent; give a whole number.";
+            return null;
+        }
+
+        error = null;
+        return new TextFeaturizerOptions(count, 7, [1, 2], [3], parameters.GetProperty("maxFeatures").GetInt32(), 1024);
+    }
 }
 
 internal sealed class TextFeaturizer(TextFeaturizerOptions options)
