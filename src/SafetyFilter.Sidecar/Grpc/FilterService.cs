@@ -9,7 +9,7 @@ namespace SafetyFilter.Sidecar.Grpc;
 
 /// <summary>gRPC's side of the filter: bytes to a decision and back, refusals to statuses. Decides nothing itself.</summary>
 internal sealed class FilterService(
-    FilterEngine engine, Spool ledger, RequestLimits limits, FilterMetrics metrics, IHostApplicationLifetime lifetime) : FilterServiceDefinition.Base
+    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, IHostApplicationLifetime lifetime) : FilterServiceDefinition.Base
 {
     // The members of FilterStreamResponse.outcome.
     private const int ResponseField = 1;
@@ -24,7 +24,7 @@ internal sealed class FilterService(
         }
 
         call.Reply.Clear();
-        FilterResponseWriter.Write(call.Decision, receipt, ledger.StreamId, call.Reply);
+        FilterResponseWriter.Write(call.Decision, receipt, engine.StreamId, call.Reply);
         return Task.FromResult(call);
     }
 
@@ -77,7 +77,7 @@ internal sealed class FilterService(
         if (refusal is null)
         {
             var mark = reply.Begin(ResponseField);
-            FilterResponseWriter.Write(call.Decision, receipt, ledger.StreamId, reply);
+            FilterResponseWriter.Write(call.Decision, receipt, engine.StreamId, reply);
             reply.End(mark);
         }
         else

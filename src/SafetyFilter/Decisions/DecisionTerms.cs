@@ -61,14 +61,14 @@ internal sealed class ClassifierSlot(string name, int bundle, FailMode failMode)
     public FailMode FailMode { get; } = failMode;
 }
 
-/// <summary>A rule as answers and records tell it. <paramref name="severity"/> null: the policy gives none.</summary>
+/// <summary>A rule as answers and records tell it. A <paramref name="severity"/> of 0: the rule has none, as the default.</summary>
 internal sealed class RuleTerms(
-    string id, CandidateAction action, string reasonCode, Severity? severity, float demoteFactor, string label, int minimumAge)
+    string id, CandidateAction action, string reasonCode, Severity severity, float demoteFactor, string label, int minimumAge)
 {
     public byte[] Id { get; } = Encoding.UTF8.GetBytes(id);
     public CandidateAction Action { get; } = action;
     public byte[] ReasonCode { get; } = Encoding.UTF8.GetBytes(reasonCode);
-    public Severity? Severity { get; } = severity;
+    public Severity Severity { get; } = severity;
 
     /// <summary>In (0, 1) for <see cref="CandidateAction.Demote"/>, else 0.</summary>
     public float DemoteFactor { get; } = demoteFactor;

@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
 using SafetyFilter.Observability;
+using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Filtering;
@@ -14,6 +15,11 @@ internal sealed partial class FilterEngine(
     ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger)
 {
     private const int MicrosPerSecond = 1_000_000;
+
+    private readonly byte[] _streamId = ledger.StreamId.ToByteArray(bigEndian: true);
+
+    /// <summary>The ledger stream that decisions go to, 16 bytes.</summary>
+    public ReadOnlySpan<byte> StreamId => _streamId;
 
     /// <summary>Decides a batch that has been read into <paramref name="decision"/>.</summary>
     /// <param name="decision">Its batch is the input; everything else of it is filled.</param>
@@ -38,11 +44,11 @@ internal sealed partial class FilterEngine(
             return missing;
         }
 
-        plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
+        var gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
         decision.CollectUsedRules();
         InputDigest.Compute(decision.Batch, decision.InputDigests);
         decision.EngineMicros = MicrosSince(started);
-        DecisionRecordEncoder.Encode(decision, ledger.StreamId, ledger.Epoch, 0, record);
+        DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
         var appended = ledger.Append(RecordType.Decision, record.Written, out receipt);
         if (appended != AppendResult.Appended)
         {
@@ -51,6 +57,7 @@ internal sealed partial class FilterEngine(
 
         decision.EngineMicros = MicrosSince(started);
         metrics.Decided(decision);
+        CountGaps(plan, gaps);
         return null;
     }
 
@@ -136,6 +143,21 @@ internal sealed partial class FilterEngine(
         return result == AppendResult.TooLarge
             ? new Refusal(RefusalKind.InvalidArgument, "The decision's record is larger than Ledger:Spool:MaxRecordBytes. Split the page over several requests.")
             : new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
+    }
+
+    private void CountGaps(SurfacePlan plan, AttributeGaps gaps)
+    {
+        for (var i = 0; (gaps.Absent | gaps.Mismatched) >> i != 0; i++)
+        {
+            if ((gaps.Absent >> i & 1) != 0)
+            {
+                metrics.AttributeGap(plan.Terms.Surface, plan.Policy.Attributes[i].Name, "absent");
+            }
+            else if ((gaps.Mismatched >> i & 1) != 0)
+            {
+                metrics.AttributeGap(plan.Terms.Surface, plan.Policy.Attributes[i].Name, "mismatched");
+            }
+        }
     }
 
     private uint MicrosSince(long started) => (uint)((time.GetTimestamp() - started) * MicrosPerSecond / time.TimestampFrequency);

@@ -1,5 +1,6 @@
 using System.Collections.Frozen;
 using System.Collections.Immutable;
+using System.Diagnostics.CodeAnalysis;
 using System.Text;
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
@@ -11,45 +12,33 @@ namespace SafetyFilter.Filtering;
 /// <summary>Everything that decides: one policy snapshot bound to one set of bundles. Immutable.</summary>
 internal sealed class ServingSnapshot
 {
-    private readonly FrozenDictionary<string, SurfacePlan> _plans;
-    private readonly FrozenDictionary<string, SurfacePlan>.AlternateLookup<ReadOnlySpan<char>> _bySpan;
-    private readonly int _longestSurface;
+    private readonly FrozenDictionary<byte[], SurfacePlan> _plans;
+    private readonly FrozenDictionary<byte[], SurfacePlan>.AlternateLookup<ReadOnlySpan<byte>> _bySurface;
 
-    private ServingSnapshot(FrozenDictionary<string, SurfacePlan> plans)
+    private ServingSnapshot(FrozenDictionary<byte[], SurfacePlan> plans)
     {
         _plans = plans;
-        _bySpan = plans.GetAlternateLookup<ReadOnlySpan<char>>();
-        _longestSurface = plans.Keys.Max(static surface => Encoding.UTF8.GetByteCount(surface));
+        _bySurface = plans.GetAlternateLookup<ReadOnlySpan<byte>>();
     }
 
     public IEnumerable<SurfacePlan> Plans => _plans.Values;
 
     /// <summary>The surfaces served, in order, for messages to callers.</summary>
-    public string Surfaces => string.Join(", ", _plans.Keys.Order(StringComparer.Ordinal));
+    public string Surfaces => string.Join(", ", _plans.Values.Select(static plan => plan.Terms.Surface).Order(StringComparer.Ordinal));
 
     /// <summary>Binds policies to bundles. Every classifier that a policy reads must exist: the policy compiler has seen to that.</summary>
     public static ServingSnapshot Bind(
         PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build)
     {
         var plans = policies.Surfaces.ToFrozenDictionary(
-            static policy => policy.Surface,
+            static policy => Encoding.UTF8.GetBytes(policy.Surface),
             policy => Bind(policy, bundles, configRevision, build),
-            StringComparer.Ordinal);
+            Utf8Comparer.Instance);
         return new ServingSnapshot(plans);
     }
 
     /// <summary>The plan of a surface, by its UTF-8 name. Allocates nothing.</summary>
-    public bool TryGetPlan(ReadOnlySpan<byte> surface, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out SurfacePlan? plan)
-    {
-        plan = null;
-        if (surface.Length > _longestSurface)
-        {
-            return false;
-        }
-
-        Span<char> name = stackalloc char[surface.Length];
-        return Encoding.UTF8.TryGetChars(surface, name, out var length) && _bySpan.TryGetValue(name[..length], out plan);
-    }
+    public bool TryGetPlan(ReadOnlySpan<byte> surface, [MaybeNullWhen(false)] out SurfacePlan plan) => _bySurface.TryGetValue(surface, out plan);
 
     private static SurfacePlan Bind(
         SurfacePolicy policy, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build)
@@ -77,12 +66,15 @@ internal sealed class ServingSnapshot
             build,
             [.. order.Select(static guarded => new BundleSlot(guarded.Bundle.Name, guarded.Bundle.Version, guarded.Bundle.ModelSha256))],
             classifiers.MoveToImmutable(),
-            policy.Rules,
-            policy.ShadowRules,
-            policy.AttributeNames,
+            [.. policy.Rules.Select(TermsOf)],
+            [.. policy.ShadowRules.Select(TermsOf)],
+            [.. policy.Attributes.Select(static attribute => attribute.Name).Distinct(StringComparer.Ordinal)],
             policy.ReadsLanguage);
         return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))]);
     }
+
+    private static RuleTerms TermsOf(RuleInfo rule) => new(
+        rule.Id, rule.Action, rule.ReasonCode, rule.Severity, rule.DemoteFactor, rule.Label, rule.MinimumAge);
 
     private static int[] RowsOf(ModelBundle bundle, SurfacePolicy policy)
     {

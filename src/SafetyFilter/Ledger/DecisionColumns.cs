@@ -31,7 +31,7 @@ internal static class DecisionColumns
             into.Bytes(1, rule.Id);
             into.UInt32(2, (uint)rule.Action);
             into.Bytes(3, rule.ReasonCode);
-            into.UInt32(4, (uint)rule.Severity.GetValueOrDefault());
+            into.UInt32(4, (uint)rule.Severity);
             into.Float(5, rule.DemoteFactor);
             into.Bytes(6, rule.Label);
             into.UInt32(7, (uint)rule.MinimumAge);

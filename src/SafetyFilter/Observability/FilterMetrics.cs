@@ -18,6 +18,9 @@ internal sealed class FilterMetrics(Meter meter)
     private readonly Counter<long> _degraded = meter.CreateCounter<long>(
         "safetyfilter.degraded_candidates", "{candidate}", "Candidates without a score, by surface, classifier, cause and fail mode");
 
+    private readonly Counter<long> _attributeGaps = meter.CreateCounter<long>(
+        "safetyfilter.attribute_gaps", "{request}", "Requests without an attribute that rules read, or with another kind of it");
+
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
         "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle and new state");
 
@@ -75,6 +78,12 @@ internal sealed class FilterMetrics(Meter meter)
 
     /// <summary>Counts one refused request. Its surface is the caller's word and may be anything, so it is no tag.</summary>
     public void Refused(RefusalKind kind) => _requests.Add(1, new KeyValuePair<string, object?>("outcome", TagOf(kind)));
+
+    public void AttributeGap(string surface, string attribute, string gap)
+    {
+        var tags = new TagList { { "surface", surface }, { "attribute", attribute }, { "gap", gap } };
+        _attributeGaps.Add(1, tags);
+    }
 
     public void BreakerChanged(string bundle, BreakerState state) =>
         _breakerChanges.Add(1, new KeyValuePair<string, object?>("bundle", bundle), new KeyValuePair<string, object?>("state", TagOf(state)));
