@@ -1,5 +1,5 @@
-using Google.Protobuf.Reflection;
 using Grpc.Core;
+using ServiceDescriptor = Google.Protobuf.Reflection.ServiceDescriptor;
 
 namespace SafetyFilter.Sidecar.Grpc;
 

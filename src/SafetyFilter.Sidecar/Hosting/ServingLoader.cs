@@ -25,16 +25,24 @@ internal sealed partial class ServingLoader(
             return (null, [.. models.Errors.Select(static error => error.ToString())]);
         }
 
-        var known = ClassifierTermsOf(classifiers);
-        var compiled = PolicyCompiler.CompileFolder(options.Policies.FullPath, known);
-        if (compiled.Snapshot is not { } policies)
+        var (policies, errors) = LoadPolicies(classifiers);
+        if (policies is null)
         {
             classifiers.Dispose();
-            return (null, [.. compiled.Errors.Select(static error => error.ToString())]);
+            return (null, errors);
         }
 
         var guarded = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, Guard, StringComparer.Ordinal);
         return (ServingSnapshot.Bind(policies, guarded, ConfigRevision(), SidecarSetup.Build), []);
+    }
+
+    private (PolicySnapshot? Snapshot, IReadOnlyList<string> Errors) LoadPolicies(ClassifierSet classifiers)
+    {
+        var (sources, unreadable) = PolicySource.ReadFolder(options.Policies.FullPath);
+        var compiled = PolicyCompiler.Compile(sources, classifiers.PolicyTerms(), time.GetUtcNow());
+        return unreadable.IsEmpty
+            ? (compiled.Snapshot, [.. compiled.Errors.Select(static error => error.ToString())])
+            : (null, [.. unreadable.Concat(compiled.Errors).Select(static error => error.ToString())]);
     }
 
     private GuardedBundle Guard(ModelBundle bundle)

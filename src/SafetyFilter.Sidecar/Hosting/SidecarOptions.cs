@@ -27,7 +27,6 @@ internal sealed class SidecarOptions
         .. Limits.Validate(),
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),
-        .. LedgerOptionsValidator.Validate(Ledger),
         .. Drain.Validate(),
         .. Telemetry.Validate(),
     ];

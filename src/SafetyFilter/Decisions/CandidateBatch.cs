@@ -185,7 +185,7 @@ internal sealed class TensorColumn : IColumn
     public int Rows { get; set; }
 
     /// <summary>Dimensions after the first (which is the candidate), at most 3.</summary>
-    public List<int> RowShape { get; } = [];
+    public List<long> RowShape { get; } = [];
 
     /// <summary>Numbers per candidate: the product of <see cref="RowShape"/>.</summary>
     public int RowLength { get; set; }
