@@ -30,8 +30,9 @@ internal static class SidecarHost
             // Opened before anything listens: without a ledger there is nothing to serve.
             app.Services.GetRequiredService<Spool>();
             app.MapSidecar(options);
+            var lifecycle = app.Services.GetRequiredService<ServingLifecycle>();
             await app.RunAsync();
-            return app.Services.GetRequiredService<ServingLifecycle>().ExitCode;
+            return lifecycle.ExitCode;
         }
         catch (Exception error) when (error is IOException or LedgerException or System.Net.Sockets.SocketException)
         {

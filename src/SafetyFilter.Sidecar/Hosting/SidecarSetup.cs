@@ -24,6 +24,7 @@ internal static class SidecarSetup
     public static void AddSidecar(this WebApplicationBuilder builder, SidecarOptions options)
     {
         var endpoints = new BoundEndpoints();
+        builder.Logging.AddConsole();
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(endpoints);
