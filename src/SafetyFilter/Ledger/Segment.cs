@@ -1,0 +1,174 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace SafetyFilter.Ledger;
+
+/// <summary>One segment file that is being written: preallocated, mapped shared. <see cref="Spool"/> says who may call what.</summary>
+internal sealed unsafe class Segment : IDisposable
+{
+    private readonly SafeFileHandle _file;
+    private byte* _start;
+
+    // Appenders that still read the mapping to hash what they wrote.
+    private int _pins;
+
+    private Segment(string path, SafeFileHandle file, byte* start, long length)
+    {
+        Path = path;
+        _file = file;
+        _start = start;
+        Length = length;
+    }
+
+    /// <summary>Where the file is now: a spare until it is taken and renamed.</summary>
+    public string Path { get; set; }
+
+    public long Length { get; }
+
+    public ulong FirstSequence { get; private set; }
+
+    /// <summary>Bytes written, from the start of the file. Moves under the spool's lock only.</summary>
+    public long Used { get; private set; }
+
+    /// <summary>Bytes that fdatasync has confirmed. Used only by the sync thread.</summary>
+    public long Synced { get; set; }
+
+    /// <summary>Set after a failed fdatasync: this descriptor is not trusted any more.</summary>
+    public bool Condemned { get; set; }
+
+    public bool IsPinned => Volatile.Read(ref _pins) != 0;
+
+    /// <summary>Makes a file with all its blocks reserved and its name durable. Null with the errno when the disk will not.</summary>
+    public static Segment? TryCreate(string path, long length, out int error)
+    {
+        SafeFileHandle? file = null;
+        try
+        {
+            file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
+            byte* start = null;
+            error = NativeFile.Allocate(file, length);
+            error = error != 0 ? error : NativeFile.Sync(file);
+            error = error != 0 ? error : NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(path)!);
+            error = error != 0 ? error : NativeFile.Map(file, length, out start);
+            if (error == 0)
+            {
+                var segment = new Segment(path, file, start, length);
+                file = null;
+                return segment;
+            }
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            error = failure.HResult;
+        }
+        finally
+        {
+            if (file is not null)
+            {
+                file.Dispose();
+                File.Delete(path);
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Starts the segment. Before this its header is zeros, which is how recovery knows an unused spare.</summary>
+    public void Begin_NeedsLock(in SegmentHeader header)
+    {
+        FirstSequence = header.FirstSequence;
+        SegmentFormat.WriteFileHeader(new Span<byte>(_start, SegmentFormat.FileHeaderLength), header);
+        Used = SegmentFormat.FileHeaderLength;
+    }
+
+    /// <summary>
+    /// Copies one frame in and pins the segment. A kill at any instruction leaves either the whole frame or a zero length,
+    /// because the length is stored last.
+    /// </summary>
+    public byte* Write_NeedsLock(ref FrameHeader frame, uint bodyCrc, ReadOnlySpan<byte> body)
+    {
+        var at = _start + Used;
+        var payload = at + SegmentFormat.FrameHeaderLength;
+        body.CopyTo(new Span<byte>(payload, body.Length));
+        var trailer = payload + body.Length;
+        trailer[0] = SegmentFormat.TrailerTag;
+        MemoryMarshal.Write(new Span<byte>(trailer + 1, sizeof(ulong)), frame.Sequence);
+
+        var crc = SegmentFormat.Crc32C(bodyCrc, new ReadOnlySpan<byte>(trailer, SegmentFormat.TrailerLength));
+        frame.Crc = SegmentFormat.Finish(crc, frame);
+        var length = frame.Length;
+        frame.Length = 0;
+        *(FrameHeader*)at = frame;
+        Volatile.Write(ref *(uint*)at, length);
+
+        Used += SegmentFormat.FrameLength((int)length);
+        Pin();
+        return at;
+    }
+
+    public void Pin() => Interlocked.Increment(ref _pins);
+
+    public void Unpin() => Interlocked.Decrement(ref _pins);
+
+    public int DataSync() => NativeFile.DataSync(_file);
+
+    /// <summary>Takes the page faults of stores into this range. 0 or an errno.</summary>
+    public int Populate(long from, long length)
+    {
+        const long Page = 4096;
+        var start = from & ~(Page - 1);
+        var end = Math.Min(Length, (from + length + Page - 1) & ~(Page - 1));
+        return end <= start ? 0 : NativeFile.Populate(_start + start, end - start);
+    }
+
+    /// <summary>Copies what was written to a new file, made durable there, and puts it in this one's place. 0 or an errno.</summary>
+    public int Rewrite()
+    {
+        var copy = Path + ".rewrite";
+        try
+        {
+            using (var target = File.OpenHandle(copy, FileMode.Create, FileAccess.Write))
+            {
+                const int Step = 1 << 20;
+                for (long offset = 0; offset < Used; offset += Step)
+                {
+                    RandomAccess.Write(target, new ReadOnlySpan<byte>(_start + offset, (int)Math.Min(Step, Used - offset)), offset);
+                }
+
+                if (NativeFile.Sync(target) is not 0 and var error)
+                {
+                    return error;
+                }
+            }
+
+            File.Move(copy, Path, overwrite: true);
+            return NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(Path)!);
+        }
+        catch (IOException failure)
+        {
+            return failure.HResult;
+        }
+    }
+
+    /// <summary>Gives back what was preallocated past the last frame. Readers read, and never map, so nothing can fault.</summary>
+    public void TruncateAndDispose()
+    {
+        var file = Condemned ? null : _file;
+        if (file is not null && Length > Used)
+        {
+            RandomAccess.SetLength(file, Used);
+        }
+
+        Dispose();
+    }
+
+    public void Dispose()
+    {
+        if (_start is not null)
+        {
+            NativeFile.Unmap(_start, Length);
+            _start = null;
+            _file.Dispose();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.Win32.SafeHandles;
+
+namespace SafetyFilter.Ledger;
+
+/// <summary>Names of the files in a spool, and how small ones are replaced so that a crash leaves the old or the new.</summary>
+internal static class SpoolFolder
+{
+    public const string SegmentExtension = ".seg";
+    public const string SpareExtension = ".spare";
+    public const string Quarantine = "quarantine";
+    private const string IdentityFile = "spool.json";
+    private const string LockFile = "lock";
+    private const UnixFileMode FolderMode =
+        UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute;
+
+    public static string StreamName(Guid streamId) => streamId.ToString("N");
+
+    public static string SegmentName(ulong firstSequence) => firstSequence.ToString("D20", CultureInfo.InvariantCulture) + SegmentExtension;
+
+    public static bool TryReadSegmentName(ReadOnlySpan<char> fileName, out ulong firstSequence)
+    {
+        firstSequence = 0;
+        return fileName.EndsWith(SegmentExtension, StringComparison.Ordinal)
+            && fileName.Length == 20 + SegmentExtension.Length
+            && ulong.TryParse(fileName[..20], NumberStyles.None, CultureInfo.InvariantCulture, out firstSequence);
+    }
+
+    /// <summary>The segments of a stream by first sequence, oldest first.</summary>
+    public static List<(ulong FirstSequence, string Path)> Segments(string streamFolder)
+    {
+        var found = new List<(ulong FirstSequence, string Path)>();
+        foreach (var path in Directory.EnumerateFiles(streamFolder, "*" + SegmentExtension))
+        {
+            if (TryReadSegmentName(Path.GetFileName(path.AsSpan()), out var first))
+            {
+                found.Add((first, path));
+            }
+        }
+
+        found.Sort(static (left, right) => left.FirstSequence.CompareTo(right.FirstSequence));
+        return found;
+    }
+
+    /// <summary>The folders of streams in a spool; usually one.</summary>
+    public static List<string> Streams(string root)
+    {
+        var found = new List<string>();
+        foreach (var folder in Directory.EnumerateDirectories(root))
+        {
+            if (Guid.TryParseExact(Path.GetFileName(folder), "N", out _))
+            {
+                found.Add(folder);
+            }
+        }
+
+        found.Sort(StringComparer.Ordinal);
+        return found;
+    }
+
+    public static void Create(string path)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            throw new LedgerException("The spool needs Linux: it maps files and checks fdatasync.");
+        }
+
+        Directory.CreateDirectory(path, FolderMode);
+    }
+
+    /// <summary>Takes the spool for this process until the handle is closed or the process is gone, however it goes.</summary>
+    public static SafeFileHandle Lock(string root)
+    {
+        var path = Path.Combine(root, LockFile);
+
+        // flock by hand: .NET's FileShare.None does the same, but swallows errors and can be switched off by environment.
+        var handle = File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
+        var error = NativeFile.Lock(handle);
+        if (error == 0)
+        {
+            RandomAccess.SetLength(handle, 0);
+            RandomAccess.Write(handle, System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"), 0);
+            return handle;
+        }
+
+        handle.Dispose();
+        throw new LedgerException(error == NativeFile.TryAgain
+            ? $"The spool folder '{root}' is in use by process {HolderOf(path)}. Stop it, or give this one its own Ledger:Spool:Path."
+            : $"The spool folder '{root}' cannot be locked ({NativeFile.Describe(error)}). Use a local file system that supports flock.");
+    }
+
+    /// <summary>Replaces a file: a temporary one, fsync, rename, fsync of the folder. 0 or the errno.</summary>
+    public static int Replace(string path, ReadOnlySpan<byte> content)
+    {
+        var temporary = path + ".tmp";
+        using (var handle = File.OpenHandle(temporary, FileMode.Create, FileAccess.Write))
+        {
+            RandomAccess.Write(handle, content, 0);
+            if (NativeFile.Sync(handle) is not 0 and var error)
+            {
+                return error;
+            }
+        }
+
+        File.Move(temporary, path, overwrite: true);
+        return NativeFile.SyncFolder(Path.GetDirectoryName(path)!);
+    }
+
+    /// <summary>The stream that this folder holds and its last epoch; null when nothing was ever written here.</summary>
+    public static (Guid StreamId, uint Epoch)? ReadIdentity(string root)
+    {
+        var path = Path.Combine(root, IdentityFile);
+        if (!File.Exists(path))
+        {
+            return null;
+        }
+
+        try
+        {
+            using var json = JsonDocument.Parse(File.ReadAllBytes(path));
+            return (Guid.ParseExact(json.RootElement.GetProperty("stream_id").GetString()!, "N"), json.RootElement.GetProperty("epoch").GetUInt32());
+        }
+        catch (Exception error) when (error is JsonException or KeyNotFoundException or FormatException or InvalidOperationException or ArgumentNullException)
+        {
+            throw new LedgerException(
+                $"'{path}' is damaged ({error.Message}). Remove it: the stream and its last epoch are then taken from the newest segment.", error);
+        }
+    }
+
+    public static void WriteIdentity(string root, Guid streamId, uint epoch)
+    {
+        var path = Path.Combine(root, IdentityFile);
+        var text = $$"""{"format":1,"stream_id":"{{streamId:N}}","epoch":{{epoch}}}""";
+        if (Replace(path, System.Text.Encoding.ASCII.GetBytes(text)) is not 0 and var error)
+        {
+            throw new LedgerException($"'{path}' cannot be made durable ({NativeFile.Describe(error)}). Check the disk.");
+        }
+    }
+
+    private static string HolderOf(string lockPath)
+    {
+        var text = File.ReadAllText(lockPath).Trim();
+        return text.Length > 0 ? text : "(unknown)";
+    }
+}

@@ -1,0 +1,307 @@
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+
+namespace SafetyFilter.Ledger;
+
+/// <summary>
+/// Two threads beside a <see cref="Spool"/>: one prepares the next segment, one brings records to the disk and puts
+/// finished segments away. No request waits for either, but for the bounded wait for a late segment.
+/// </summary>
+internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, ILogger logger)
+{
+    private static readonly TimeSpan RetryAfterFailure = TimeSpan.FromSeconds(1);
+
+    private readonly AutoResetEvent _prepareSignal = new(false);
+    private readonly AutoResetEvent _syncSignal = new(false);
+    private readonly ManualResetEventSlim _spareReady = new(false, spinCount: 0);
+    private Thread? _prepareThread;
+    private Thread? _syncThread;
+    private volatile bool _stopping;
+
+    // Shared, under the spool's gate.
+    private readonly List<Segment> _unnamed = [];
+    private readonly List<Segment> _retired = [];
+    private Segment? _spare;
+
+    // Used only by the prepare thread.
+    private long _spareNumber;
+    private long _spareFailures;
+    private volatile string? _spareTrouble;
+    private long _populatedFrom;
+    private bool _canPopulate = true;
+
+    // Used only by the sync thread.
+    private readonly List<Segment> _naming = [];
+    private readonly List<Segment> _finishing = [];
+    private ulong _durable;
+    private long _syncFailures;
+    private volatile string? _syncTrouble;
+
+    /// <summary>Set on every confirmed sync that brought something new.</summary>
+    public AutoResetEvent Advanced { get; } = new(false);
+
+    public ulong DurableSequence => Volatile.Read(ref _durable);
+
+    public long SyncFailures => Volatile.Read(ref _syncFailures);
+
+    public long SpareFailures => Volatile.Read(ref _spareFailures);
+
+    public string? Trouble => _syncTrouble ?? _spareTrouble;
+
+    public void Start()
+    {
+        _prepareThread = new Thread(Prepare) { IsBackground = true, Name = "ledger-prepare" };
+        _syncThread = new Thread(Sync) { IsBackground = true, Name = "ledger-sync" };
+        _prepareThread.Start();
+        _syncThread.Start();
+    }
+
+    /// <summary>Brings everything to the disk and gives all files back. Nothing may be appended any more.</summary>
+    public void Stop()
+    {
+        _stopping = true;
+        _prepareSignal.Set();
+        _syncSignal.Set();
+        _prepareThread?.Join();
+        _syncThread?.Join();
+        if (_spare is not null)
+        {
+            _spare.Dispose();
+            File.Delete(_spare.Path);
+        }
+    }
+
+    public Segment? TakeSpare_NeedsLock()
+    {
+        var spare = _spare;
+        if (spare is not null)
+        {
+            _spare = null;
+            _spareReady.Reset();
+        }
+
+        return spare;
+    }
+
+    /// <summary>Takes over a full segment, and the naming of the one that follows it.</summary>
+    public void Retire_NeedsLock(Segment full, Segment successor)
+    {
+        _retired.Add(full);
+        _unnamed.Add(successor);
+        _prepareSignal.Set();
+        _syncSignal.Set();
+    }
+
+    /// <summary>Whether a spare came in time. Another appender may take it first.</summary>
+    public bool WaitForSpare(TimeSpan patience) => patience > TimeSpan.Zero && _spareReady.Wait(patience);
+
+    private void Prepare()
+    {
+        while (!_stopping)
+        {
+            var missing = Volatile.Read(ref _spare) is null;
+            if (missing && !TryMakeSpare())
+            {
+                _prepareSignal.WaitOne(RetryAfterFailure);
+                continue;
+            }
+
+            PopulateAhead();
+            _prepareSignal.WaitOne();
+        }
+    }
+
+    private bool TryMakeSpare()
+    {
+        var name = (_spareNumber++).ToString("D10", CultureInfo.InvariantCulture) + SpoolFolder.SpareExtension;
+        var spare = Segment.TryCreate(Path.Combine(spool.StreamFolder, name), options.SegmentBytes, out var error);
+        if (spare is null)
+        {
+            Interlocked.Increment(ref _spareFailures);
+            if (_spareTrouble is null)
+            {
+                _spareTrouble = $"no next segment: {NativeFile.Describe(error)}";
+                LedgerLog.NoSpare(logger, spool.StreamFolder, NativeFile.Describe(error));
+            }
+
+            return false;
+        }
+
+        _spareTrouble = null;
+        lock (gate)
+        {
+            _spare = spare;
+            _spareReady.Set();
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// Takes the page faults of about the next interval's records here. Every sync makes pages read-only again, so this
+    /// follows each one; it covers what the last interval used and not more, because populated pages are written out.
+    /// </summary>
+    private void PopulateAhead()
+    {
+        const long Smallest = 64 << 10;
+        const long Largest = 4 << 20;
+        if (!_canPopulate)
+        {
+            return;
+        }
+
+        spool.PinForPopulate(out var segment, out var used);
+        var advanced = used - _populatedFrom;
+        _populatedFrom = used;
+        var error = segment.Populate(used, Math.Clamp(advanced < 0 ? used : advanced, Smallest, Largest));
+        segment.Unpin();
+        if (error != 0)
+        {
+            // Before Linux 5.14 there is no such advice: the stores take the faults.
+            _canPopulate = false;
+            LedgerLog.CannotPopulate(logger, NativeFile.Describe(error));
+        }
+    }
+
+    private void Sync()
+    {
+        while (true)
+        {
+            var last = _stopping;
+            var ok = false;
+            try
+            {
+                ok = SyncOnce(last);
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                Fail(spool.StreamFolder, error.Message);
+            }
+
+            if (last)
+            {
+                return;
+            }
+
+            _syncSignal.WaitOne(ok ? options.SyncInterval : RetryAfterFailure);
+        }
+    }
+
+    private bool SyncOnce(bool closing)
+    {
+        ulong through;
+        Segment current;
+        long used;
+        lock (gate)
+        {
+            through = spool.CaptureForSync_NeedsLock(out current, out used);
+            _naming.AddRange(_unnamed);
+            _unnamed.Clear();
+            _finishing.AddRange(_retired);
+            _retired.Clear();
+            if (closing)
+            {
+                _finishing.Add(current);
+            }
+        }
+
+        var advanced = through > _durable;
+        var ok = GiveNames();
+        foreach (var segment in _finishing)
+        {
+            ok &= segment.Synced == segment.Used || (segment.Condemned
+                ? TryRewrite(segment)
+                : TrySync(segment, segment.Used) || (closing && TryRewrite(segment)));
+        }
+
+        if (!closing && (current.Condemned || used > current.Synced) && !TrySync(current, used))
+        {
+            ok = false;
+            spool.TryLeave(current);
+        }
+
+        if (ok && advanced)
+        {
+            _syncTrouble = null;
+            Volatile.Write(ref _durable, through);
+            Advanced.Set();
+            _prepareSignal.Set();
+        }
+
+        PutAway();
+        return ok;
+    }
+
+    /// <summary>Spares that were taken get their real names here and not on the request's thread.</summary>
+    private bool GiveNames()
+    {
+        if (_naming.Count == 0)
+        {
+            return true;
+        }
+
+        while (_naming.Count > 0)
+        {
+            var segment = _naming[0];
+            var path = Path.Combine(spool.StreamFolder, SpoolFolder.SegmentName(segment.FirstSequence));
+            File.Move(segment.Path, path);
+            segment.Path = path;
+            _naming.RemoveAt(0);
+        }
+
+        return NativeFile.SyncFolder(spool.StreamFolder) is 0 || Fail(spool.StreamFolder, "fsync of the folder failed");
+    }
+
+    private bool TrySync(Segment segment, long used)
+    {
+        if (segment.Condemned)
+        {
+            return false;
+        }
+
+        var error = segment.DataSync();
+        if (error == 0)
+        {
+            segment.Synced = used;
+            return true;
+        }
+
+        // Asking this descriptor again would be answered with success by a kernel that dropped the pages.
+        segment.Condemned = true;
+        return Fail(segment.Path, NativeFile.Describe(error));
+    }
+
+    private bool TryRewrite(Segment segment)
+    {
+        var error = segment.Rewrite();
+        if (error != 0)
+        {
+            return Fail(segment.Path, NativeFile.Describe(error));
+        }
+
+        segment.Synced = segment.Used;
+        LedgerLog.Rewritten(logger, segment.Path);
+        return true;
+    }
+
+    private bool Fail(string path, string reason)
+    {
+        Interlocked.Increment(ref _syncFailures);
+        _syncTrouble = $"'{path}': {reason}";
+        LedgerLog.SyncFailed(logger, path, reason);
+        return false;
+    }
+
+    private void PutAway()
+    {
+        for (var index = _finishing.Count - 1; index >= 0; index--)
+        {
+            var segment = _finishing[index];
+            if (segment.Synced == segment.Used && !segment.IsPinned)
+            {
+                segment.TruncateAndDispose();
+                _finishing.RemoveAt(index);
+            }
+        }
+    }
+}
