@@ -1,0 +1,137 @@
+using System.Text.Json;
+using Grpc.Net.Client;
+using SafetyFilter.Cli.Demo;
+using SafetyFilter.Client;
+
+namespace SafetyFilter.FunctionalTests;
+
+/// <summary>
+/// The real sidecar in a temporary folder: Unix socket, TCP on a port of the system's choosing, its own spool.
+/// </summary>
+/// <remarks>
+/// <code>
+/// await using var sidecar = await SidecarProcess.StartAsync(("Limits__MaxCandidates", "10"));
+/// using var client = sidecar.Client();
+/// </code>
+/// A test that restarts on the same spool calls <see cref="RestartAsync"/>. Disposing kills what still runs and removes
+/// the folder.
+/// </remarks>
+internal sealed class SidecarProcess : IAsyncDisposable
+{
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("sf-");
+    private LocalSidecar _process = null!;
+
+    private SidecarProcess()
+    {
+    }
+
+    public string Folder => _folder.FullName;
+
+    public string Spool => Path.Combine(Folder, "spool");
+
+    public string UnixSocket => Path.Combine(Folder, "filter.sock");
+
+    /// <summary>http://127.0.0.1:PORT</summary>
+    public string Tcp { get; private set; } = "";
+
+    /// <summary>The whole address of the Prometheus endpoint.</summary>
+    public string Metrics { get; private set; } = "";
+
+    public int ProcessId => _process.ProcessId;
+
+    /// <summary>Everything it wrote to standard output and error since its (last) start.</summary>
+    public IReadOnlyList<string> Output => _process.Output;
+
+    private string ReadyFile => Path.Combine(Folder, "ready.json");
+
+    /// <summary>Starts it and waits until grpc.health.v1 says SERVING and the ready file is there.</summary>
+    /// <param name="settings">Further settings, as environment variables: <c>Section__Key</c>. They win over the harness's own.</param>
+    public static async Task<SidecarProcess> StartAsync(params (string Key, string Value)[] settings)
+    {
+        var sidecar = new SidecarProcess();
+        try
+        {
+            await sidecar.LaunchAsync(settings);
+            return sidecar;
+        }
+        catch
+        {
+            await sidecar.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Starts a new process on the same folder. The old one must have ended.</summary>
+    public async Task RestartAsync(params (string Key, string Value)[] settings)
+    {
+        await _process.DisposeAsync();
+        File.Delete(ReadyFile);
+        await LaunchAsync(settings);
+    }
+
+    /// <summary>SIGTERM. Returns the exit code, or null when it did not end within 30 seconds and was killed.</summary>
+    public Task<int?> StopAsync() => _process.StopAsync(TimeSpan.FromSeconds(30));
+
+    /// <summary>SIGKILL, and waits for the end.</summary>
+    public Task KillAsync() => _process.KillAsync();
+
+    public SafetyFilterClient Client(SafetyFilterClientOptions? options = null) => SafetyFilterClient.Connect("unix:" + UnixSocket, options ?? Patient);
+
+    public SafetyFilterClient TcpClient(SafetyFilterClientOptions? options = null) => SafetyFilterClient.Connect(Tcp, options ?? Patient);
+
+    /// <summary>A raw channel over TCP, for requests that the client library would not build.</summary>
+    public GrpcChannel Channel() => GrpcChannel.ForAddress(Tcp);
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_process is not null)
+        {
+            await _process.DisposeAsync();
+        }
+
+        _folder.Delete(recursive: true);
+    }
+
+    // Tests run beside builds and each other: a deadline that production wants would only make them flaky.
+    private static SafetyFilterClientOptions Patient => new() { Deadline = TimeSpan.FromSeconds(30) };
+
+    private async Task LaunchAsync((string Key, string Value)[] settings)
+    {
+        var all = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["Listen__UnixSocket"] = UnixSocket,
+            ["Listen__Tcp"] = "127.0.0.1:0",
+            ["Listen__ReadyFile"] = ReadyFile,
+            ["Ledger__Spool__Folder"] = Spool,
+            ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "models"),
+            ["Policies__Folder"] = Path.Combine(AppContext.BaseDirectory, "policies"),
+        };
+        foreach (var (key, value) in settings)
+        {
+            all[key] = value;
+        }
+
+        _process = await LocalSidecar.StartAsync(all, ReadReadyFile, TestContext.Current.CancellationToken);
+    }
+
+    private bool ReadReadyFile()
+    {
+        if (!File.Exists(ReadyFile))
+        {
+            return false;
+        }
+
+        try
+        {
+            using var json = JsonDocument.Parse(File.ReadAllText(ReadyFile));
+            Tcp = json.RootElement.GetProperty("tcp").GetString()!;
+            Metrics = json.RootElement.GetProperty("metrics").GetString()!;
+            return true;
+        }
+        catch (JsonException)
+        {
+            // Half written; asked again.
+            return false;
+        }
+    }
+}
