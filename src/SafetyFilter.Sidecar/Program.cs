@@ -1,1 +1,3 @@
-return 0;
+using SafetyFilter.Sidecar.Hosting;
+
+return await SidecarHost.RunAsync(args);

@@ -181,6 +181,9 @@ internal sealed class TensorColumn : IColumn
     public Utf8Slice Name { get; set; }
     public DataType DataType { get; set; }
 
+    /// <summary>The first dimension as sent: the number of candidates.</summary>
+    public int Rows { get; set; }
+
     /// <summary>Dimensions after the first (which is the candidate), at most 3.</summary>
     public List<long> RowShape { get; } = [];
 
@@ -199,7 +202,8 @@ internal sealed class TensorColumn : IColumn
     {
         Name = default;
         RowShape.Clear();
-        RowLength = DataStart = DataLength = 0;
+        Rows = RowLength = DataStart = DataLength = 0;
+        DataType = default;
         Missing.Clear();
     }
 }

@@ -1,0 +1,69 @@
+using System.Net;
+
+namespace SafetyFilter.Sidecar.Hosting;
+
+/// <summary>Where the sidecar listens. Section <c>Listen</c>.</summary>
+internal sealed class ListenOptions
+{
+    // sockaddr_un holds 108 bytes with the terminating zero.
+    private const int LongestSocketPath = 107;
+
+    /// <summary>Path of the Unix domain socket for gRPC. Default empty: none. The cheapest way for a ranker on the same machine.</summary>
+    public string UnixSocket { get; set; } = "";
+
+    /// <summary>Permissions of the socket, octal. Default 660: owner and group. Kestrel's own would let everybody in.</summary>
+    public string UnixSocketMode { get; set; } = "660";
+
+    /// <summary>host:port for gRPC without TLS (h2c), or empty for none. Default loopback; port 0 takes a free one.</summary>
+    public string Tcp { get; set; } = "127.0.0.1:5600";
+
+    /// <summary>host:port for the Prometheus endpoint /metrics over HTTP/1.1, or empty for none. Default loopback.</summary>
+    public string Metrics { get; set; } = "127.0.0.1:9464";
+
+    /// <summary>A file that is written with the bound addresses as JSON when the sidecar serves, and removed when it stops. Default empty: none.</summary>
+    public string ReadyFile { get; set; } = "";
+
+    public UnixFileMode SocketMode => (UnixFileMode)Convert.ToInt32(UnixSocketMode, 8);
+
+    public IEnumerable<string> Validate()
+    {
+        if (UnixSocket.Length == 0 && Tcp.Length == 0)
+        {
+            yield return "Listen:UnixSocket and Listen:Tcp are both empty: nobody could call. Set at least one.";
+        }
+
+        if (System.Text.Encoding.UTF8.GetByteCount(UnixSocket) > LongestSocketPath)
+        {
+            yield return $"Listen:UnixSocket '{UnixSocket}' is longer than {LongestSocketPath} bytes, the system's limit. Use a shorter path.";
+        }
+
+        if (UnixSocket.Length > 0 && !Path.IsPathFullyQualified(UnixSocket))
+        {
+            yield return $"Listen:UnixSocket '{UnixSocket}' is not an absolute path. Use one such as /run/safetyfilter/filter.sock.";
+        }
+
+        if (UnixSocketMode.Length is < 3 or > 4 || UnixSocketMode.Any(digit => digit is < '0' or > '7'))
+        {
+            yield return $"Listen:UnixSocketMode '{UnixSocketMode}' is not an octal mode. Use one such as 660.";
+        }
+
+        foreach (var (name, value) in new[] { (nameof(Tcp), Tcp), (nameof(Metrics), Metrics) })
+        {
+            if (value.Length > 0 && !TryParse(value, out _))
+            {
+                yield return $"Listen:{name} '{value}' is not address:port. Use one such as 127.0.0.1:5600, [::1]:5600 or 0.0.0.0:5600.";
+            }
+        }
+    }
+
+    public static bool TryParse(string value, out IPEndPoint endPoint)
+    {
+        if (value.StartsWith("localhost:", StringComparison.OrdinalIgnoreCase))
+        {
+            value = string.Concat("127.0.0.1", value.AsSpan("localhost".Length));
+        }
+
+        // IPEndPoint takes an address without a port for port 0; here the port must be said.
+        return IPEndPoint.TryParse(value, out endPoint!) && value.LastIndexOf(':') > value.LastIndexOf(']') && value.Contains(':', StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,134 @@
+using Grpc.Health.V1;
+using Grpc.HealthCheck;
+using SafetyFilter.Filtering;
+using SafetyFilter.Ledger;
+using SafetyFilter.Observability;
+
+namespace SafetyFilter.Sidecar.Hosting;
+
+/// <summary>
+/// From listening to serving to stopped. Listen first and say NOT_SERVING while models load; on SIGTERM say NOT_SERVING,
+/// let requests in flight finish, then close the ledger.
+/// </summary>
+internal sealed partial class ServingLifecycle(
+    SidecarOptions options,
+    ServingLoader loader,
+    ServingStore serving,
+    Spool ledger,
+    BoundEndpoints endpoints,
+    HealthServiceImpl health,
+    IHostApplicationLifetime lifetime,
+    ILogger<ServingLifecycle> logger) : IHostedLifecycleService
+{
+    /// <summary>What closing the ledger may take of the shutdown.</summary>
+    public static readonly TimeSpan LedgerFlushTimeout = TimeSpan.FromSeconds(10);
+
+    private Task _loading = Task.CompletedTask;
+
+    public int ExitCode { get; private set; }
+
+    public Task StartingAsync(CancellationToken cancellationToken)
+    {
+        SetHealth(HealthCheckResponse.Types.ServingStatus.NotServing);
+        return Task.CompletedTask;
+    }
+
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    // The listeners are up now; loading on another thread lets them answer health checks.
+    public Task StartedAsync(CancellationToken cancellationToken)
+    {
+        if (options.Listen.UnixSocket.Length > 0)
+        {
+            File.SetUnixFileMode(options.Listen.UnixSocket, options.Listen.SocketMode);
+        }
+
+        _loading = Task.Run(Load, CancellationToken.None);
+        return Task.CompletedTask;
+    }
+
+    public async Task StoppingAsync(CancellationToken cancellationToken)
+    {
+        await _loading;
+        SetHealth(HealthCheckResponse.Types.ServingStatus.NotServing);
+        Draining(logger, options.Drain.Delay);
+        if (options.Drain.Delay > TimeSpan.Zero)
+        {
+            await Task.Delay(options.Drain.Delay, cancellationToken);
+        }
+    }
+
+    // Hosted services stop in the reverse order of their start, so the listeners are closed by now.
+    public Task StopAsync(CancellationToken cancellationToken)
+    {
+        serving.Swap(null);
+        ledger.Dispose();
+        if (options.Listen.ReadyFile.Length > 0)
+        {
+            File.Delete(options.Listen.ReadyFile);
+        }
+
+        return Task.CompletedTask;
+    }
+
+    public Task StoppedAsync(CancellationToken cancellationToken)
+    {
+        Stopped(logger, ledger.LastSequence);
+        return Task.CompletedTask;
+    }
+
+    private void Load()
+    {
+        try
+        {
+            var (snapshot, errors) = loader.Load();
+            if (snapshot is null)
+            {
+                Fail(errors);
+                return;
+            }
+
+            serving.Swap(snapshot);
+            SetHealth(HealthCheckResponse.Types.ServingStatus.Serving);
+            var note = endpoints.Describe(options.Listen.UnixSocket);
+            Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.StreamId, ledger.Epoch);
+            if (options.Listen.ReadyFile.Length > 0)
+            {
+                note.WriteTo(options.Listen.ReadyFile);
+            }
+        }
+        catch (Exception error)
+        {
+            Fail([error.ToString()]);
+        }
+    }
+
+    private void Fail(IReadOnlyList<string> errors)
+    {
+        foreach (var error in errors)
+        {
+            LoadFailed(logger, error);
+        }
+
+        ExitCode = 1;
+        lifetime.StopApplication();
+    }
+
+    private void SetHealth(HealthCheckResponse.Types.ServingStatus status)
+    {
+        health.SetStatus("", status);
+        health.SetStatus(Grpc.FilterServiceDefinition.Descriptor.FullName, status);
+    }
+
+    [LoggerMessage(EventIds.Serving, LogLevel.Information, "Serving {Surfaces} on '{UnixSocket}' and '{Tcp}', metrics on '{Metrics}', ledger stream {Stream} epoch {Epoch}")]
+    private static partial void Serving(ILogger logger, string surfaces, string unixSocket, string tcp, string metrics, Guid stream, uint epoch);
+
+    [LoggerMessage(EventIds.LoadFailed, LogLevel.Critical, "Cannot serve: {Error}")]
+    private static partial void LoadFailed(ILogger logger, string error);
+
+    [LoggerMessage(EventIds.Draining, LogLevel.Information, "Draining: health says NOT_SERVING, the listeners close after {Delay}")]
+    private static partial void Draining(ILogger logger, TimeSpan delay);
+
+    [LoggerMessage(EventIds.Stopped, LogLevel.Information, "Stopped; the ledger ends at sequence {Sequence}")]
+    private static partial void Stopped(ILogger logger, ulong sequence);
+}

@@ -1,0 +1,79 @@
+using System.Collections.Frozen;
+using System.Security.Cryptography;
+using System.Text;
+using SafetyFilter.Breaker;
+using SafetyFilter.Filtering;
+using SafetyFilter.Observability;
+using SafetyFilter.Policy;
+using SafetyFilter.Scoring;
+
+namespace SafetyFilter.Sidecar.Hosting;
+
+/// <summary>Loads models and policies from their folders into one serving snapshot.</summary>
+internal sealed partial class ServingLoader(
+    SidecarOptions options, IConfiguration configuration, BreakerEvents events, TimeProvider time, ILogger<ServingLoader> logger)
+{
+    // What else is configured does not change what is decided.
+    private static readonly string[] DecidingSections = ["Limits", "Breaker", "Chaos"];
+
+    /// <summary>The snapshot, or every error of the models and then of the policies.</summary>
+    public (ServingSnapshot? Snapshot, IReadOnlyList<string> Errors) Load()
+    {
+        var models = ClassifierSet.Load(options.Models.FullPath, BundleLimits.Default, time);
+        if (models.Value is not { } classifiers)
+        {
+            return (null, [.. models.Errors.Select(static error => error.ToString())]);
+        }
+
+        var (policies, errors) = LoadPolicies(classifiers);
+        if (policies is null)
+        {
+            classifiers.Dispose();
+            return (null, errors);
+        }
+
+        var guarded = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, Guard, StringComparer.Ordinal);
+        return (ServingSnapshot.Bind(policies, guarded, ConfigRevision(), SidecarSetup.Build), []);
+    }
+
+    private (PolicySnapshot? Snapshot, IReadOnlyList<string> Errors) LoadPolicies(ClassifierSet classifiers)
+    {
+        var (sources, unreadable) = PolicySource.ReadFolder(options.Policies.FullPath);
+        var compiled = PolicyCompiler.Compile(sources, classifiers.PolicyTerms(), time.GetUtcNow());
+        return unreadable.IsEmpty
+            ? (compiled.Snapshot, [.. compiled.Errors.Select(static error => error.ToString())])
+            : (null, [.. unreadable.Concat(compiled.Errors).Select(static error => error.ToString())]);
+    }
+
+    private GuardedBundle Guard(ModelBundle bundle)
+    {
+        BundleLoaded(logger, bundle.Name, bundle.Version, Convert.ToHexStringLower(bundle.ModelSha256.Span));
+        var chaos = options.Chaos.For(bundle.Name);
+        if (chaos is not null)
+        {
+            ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate);
+        }
+
+        return new GuardedBundle(bundle, options.Breaker.For(bundle.Name), chaos, events, time);
+    }
+
+    private string ConfigRevision()
+    {
+        var text = new StringBuilder();
+        foreach (var section in DecidingSections)
+        {
+            foreach (var (key, value) in configuration.GetSection(section).AsEnumerable().OrderBy(static pair => pair.Key, StringComparer.Ordinal))
+            {
+                text.Append(key).Append('=').Append(value).Append('\n');
+            }
+        }
+
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
+    }
+
+    [LoggerMessage(EventIds.BundleLoaded, LogLevel.Information, "Loaded bundle {Bundle} {Version} (model {ModelSha256})")]
+    private static partial void BundleLoaded(ILogger logger, string bundle, string version, string modelSha256);
+
+    [LoggerMessage(EventIds.ChaosEnabled, LogLevel.Warning, "Chaos is on for bundle {Bundle}: {FaultRate} of its calls fail, {InvalidOutputRate} give no valid output")]
+    private static partial void ChaosEnabled(ILogger logger, string bundle, double faultRate, double invalidOutputRate);
+}

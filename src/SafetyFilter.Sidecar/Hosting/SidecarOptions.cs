@@ -1,0 +1,90 @@
+using SafetyFilter.Breaker;
+using SafetyFilter.Ledger;
+using SafetyFilter.Sidecar.Grpc;
+
+namespace SafetyFilter.Sidecar.Hosting;
+
+/// <summary>Every setting of the sidecar, as <c>appsettings.json</c> documents them. Environment variables override: <c>Listen__Tcp</c>.</summary>
+internal sealed class SidecarOptions
+{
+    public ListenOptions Listen { get; init; } = new();
+    public FolderOptions Models { get; init; } = new() { Folder = "models" };
+    public FolderOptions Policies { get; init; } = new() { Folder = "policies" };
+    public RequestLimits Limits { get; init; } = new();
+    public BreakerOptions Breaker { get; init; } = new();
+    public ChaosOptions Chaos { get; init; } = new();
+    public LedgerOptions Ledger { get; init; } = new();
+    public DrainOptions Drain { get; init; } = new();
+    public TelemetryOptions Telemetry { get; init; } = new();
+
+    /// <summary>gRPC server reflection, for grpcurl and the like. Default false: it tells every caller the API.</summary>
+    public bool Reflection { get; set; }
+
+    /// <summary>Every error at once, in words for whoever wrote the configuration.</summary>
+    public IReadOnlyList<string> Validate(bool isProduction) =>
+    [
+        .. Listen.Validate(),
+        .. Limits.Validate(),
+        .. Breaker.Validate(),
+        .. Chaos.Validate(isProduction),
+        .. Drain.Validate(),
+        .. Telemetry.Validate(),
+    ];
+}
+
+/// <summary>A folder relative to the application's own, or absolute.</summary>
+internal sealed class FolderOptions
+{
+    public string Folder { get; set; } = "";
+
+    public string FullPath => Path.GetFullPath(Folder, AppContext.BaseDirectory);
+}
+
+/// <summary>Section <c>Drain</c>.</summary>
+internal sealed class DrainOptions
+{
+    /// <summary>
+    /// How long health says NOT_SERVING before the listeners close, 0 to 5 min. Default 0: a sidecar's one caller
+    /// reconnects by itself. Behind a load balancer, use its probe period.
+    /// </summary>
+    public TimeSpan Delay { get; set; } = TimeSpan.Zero;
+
+    /// <summary>How long requests in flight may still take, 0 to 5 min. Default 5 s, a thousand budgets.</summary>
+    public TimeSpan Timeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    public IEnumerable<string> Validate()
+    {
+        if (Delay < TimeSpan.Zero || Delay > TimeSpan.FromMinutes(5))
+        {
+            yield return $"Drain:Delay is {Delay}; it must be 0 to 00:05:00.";
+        }
+
+        if (Timeout < TimeSpan.Zero || Timeout > TimeSpan.FromMinutes(5))
+        {
+            yield return $"Drain:Timeout is {Timeout}; it must be 0 to 00:05:00.";
+        }
+    }
+}
+
+/// <summary>Section <c>Telemetry</c>.</summary>
+internal sealed class TelemetryOptions
+{
+    /// <summary>OTLP endpoint for metrics and traces, such as http://localhost:4317. Default empty: nothing is sent.</summary>
+    public string OtlpEndpoint { get; set; } = "";
+
+    /// <summary>Share of requests without a sampled parent that are traced, 0 to 1. Default 0: the caller's choice is followed.</summary>
+    public double TraceRatio { get; set; }
+
+    public IEnumerable<string> Validate()
+    {
+        if (OtlpEndpoint.Length > 0 && !Uri.TryCreate(OtlpEndpoint, UriKind.Absolute, out _))
+        {
+            yield return $"Telemetry:OtlpEndpoint '{OtlpEndpoint}' is not a URI. Use one such as http://localhost:4317.";
+        }
+
+        if (!(TraceRatio is >= 0 and <= 1))
+        {
+            yield return $"Telemetry:TraceRatio is {TraceRatio}; it must be 0 to 1.";
+        }
+    }
+}

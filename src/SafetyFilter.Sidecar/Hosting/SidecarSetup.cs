@@ -1,0 +1,144 @@
+using System.Diagnostics.Metrics;
+using System.Net;
+using System.Reflection;
+using Grpc.HealthCheck;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using OpenTelemetry.Metrics;
+using OpenTelemetry.Resources;
+using OpenTelemetry.Trace;
+using SafetyFilter.Breaker;
+using SafetyFilter.Filtering;
+using SafetyFilter.Ledger;
+using SafetyFilter.Observability;
+using SafetyFilter.Sidecar.Grpc;
+
+namespace SafetyFilter.Sidecar.Hosting;
+
+/// <summary>What the sidecar is made of.</summary>
+internal static class SidecarSetup
+{
+    /// <summary>The version and source revision of this build, as records carry it.</summary>
+    public static string Build { get; } =
+        typeof(SidecarSetup).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
+
+    public static void AddSidecar(this WebApplicationBuilder builder, SidecarOptions options)
+    {
+        var endpoints = new BoundEndpoints();
+        builder.Logging.AddConsole();
+        builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
+        builder.Services.AddSingleton(options);
+        builder.Services.AddSingleton(endpoints);
+        builder.Services.AddSingleton(TimeProvider.System);
+        AddEngine(builder.Services, options);
+        AddGrpc(builder.Services, options);
+        AddTelemetry(builder.Services, options.Telemetry);
+        builder.Services.Configure<HostOptions>(host =>
+            host.ShutdownTimeout = options.Drain.Delay + options.Drain.Timeout + ServingLifecycle.LedgerFlushTimeout);
+    }
+
+    public static void MapSidecar(this WebApplication app, SidecarOptions options)
+    {
+        app.MapGrpcService<FilterService>();
+        app.MapGrpcService<HealthServiceImpl>();
+        if (options.Reflection)
+        {
+            app.MapGrpcReflectionService();
+        }
+
+        if (options.Listen.Metrics.Length > 0)
+        {
+            app.MapPrometheusScrapingEndpoint();
+        }
+    }
+
+    private static void Listen(KestrelServerOptions kestrel, SidecarOptions options, BoundEndpoints endpoints)
+    {
+        kestrel.AddServerHeader = false;
+
+        // Messages are bounded one by one; a stream of them is not.
+        kestrel.Limits.MaxRequestBodySize = null;
+        kestrel.Limits.MaxConcurrentConnections = 1024;
+        kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30);
+        if (options.Listen.UnixSocket.Length > 0)
+        {
+            kestrel.ListenUnixSocket(options.Listen.UnixSocket, static listen => listen.Protocols = HttpProtocols.Http2);
+        }
+
+        if (ListenOptions.TryParse(options.Listen.Tcp, out var tcp))
+        {
+            endpoints.Tcp = Bind(kestrel, tcp, HttpProtocols.Http2);
+        }
+
+        if (ListenOptions.TryParse(options.Listen.Metrics, out var metrics))
+        {
+            endpoints.Metrics = Bind(kestrel, metrics, HttpProtocols.Http1);
+        }
+    }
+
+    private static Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions Bind(
+        KestrelServerOptions kestrel, IPEndPoint endPoint, HttpProtocols protocols)
+    {
+        Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions bound = null!;
+        kestrel.Listen(endPoint, listen =>
+        {
+            listen.Protocols = protocols;
+            bound = listen;
+        });
+        return bound;
+    }
+
+    private static void AddEngine(IServiceCollection services, SidecarOptions options)
+    {
+        services.AddSingleton(options.Limits);
+        services.AddSingleton<ServingStore>();
+        services.AddSingleton<BreakerEvents>();
+        services.AddSingleton<FilterEngine>();
+        services.AddSingleton(static provider => new FilterMetrics(provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName)));
+        services.AddSingleton(provider => Spool.Open(
+            options.Ledger.Spool, Build, TimeProvider.System, provider.GetRequiredService<ILogger<Spool>>()));
+        services.AddSingleton<ServingLoader>();
+        services.AddSingleton<ServingLifecycle>();
+        services.AddHostedService(static provider => provider.GetRequiredService<ServingLifecycle>());
+    }
+
+    private static void AddGrpc(IServiceCollection services, SidecarOptions options)
+    {
+        services.AddGrpc(grpc =>
+        {
+            // Up to twice the limit is read, so that the caller gets our message and a stream survives; past that it is cut off.
+            grpc.MaxReceiveMessageSize = (int)Math.Min(options.Limits.MaxMessageBytes * 2L, int.MaxValue);
+            grpc.MaxSendMessageSize = null;
+            grpc.IgnoreUnknownServices = false;
+        });
+        services.AddSingleton<FilterService>();
+        services.AddSingleton<HealthServiceImpl>();
+        if (options.Reflection)
+        {
+            services.AddGrpcReflection();
+        }
+    }
+
+    private static void AddTelemetry(IServiceCollection services, TelemetryOptions options)
+    {
+        var exports = options.OtlpEndpoint.Length > 0;
+        var telemetry = services.AddOpenTelemetry()
+            .ConfigureResource(static resource => resource.AddService("safetyfilter", serviceVersion: Build))
+            .WithMetrics(metrics =>
+            {
+                metrics.AddMeter(FilterMetrics.MeterName, "Microsoft.AspNetCore.Server.Kestrel").AddRuntimeInstrumentation().AddPrometheusExporter();
+                if (exports)
+                {
+                    metrics.AddOtlpExporter(otlp => otlp.Endpoint = new Uri(options.OtlpEndpoint));
+                }
+            });
+
+        // Without an exporter nobody would read the spans; records take the caller's trace context from the headers all the same.
+        if (exports)
+        {
+            telemetry.WithTracing(tracing => tracing
+                .SetSampler(new ParentBasedSampler(new TraceIdRatioBasedSampler(options.TraceRatio)))
+                .AddAspNetCoreInstrumentation()
+                .AddOtlpExporter(otlp => otlp.Endpoint = new Uri(options.OtlpEndpoint)));
+        }
+    }
+}

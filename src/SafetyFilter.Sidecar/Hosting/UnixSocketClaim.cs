@@ -1,0 +1,53 @@
+namespace SafetyFilter.Sidecar.Hosting;
+
+/// <summary>
+/// Makes sure that this process alone owns a socket path. A sidecar that was killed leaves its socket file behind, and
+/// Kestrel does not bind to a path that exists; removing it is only safe while nobody else may be serving on it.
+/// </summary>
+internal sealed class UnixSocketClaim : IDisposable
+{
+    private readonly FileStream? _lock;
+
+    private UnixSocketClaim(FileStream? @lock) => _lock = @lock;
+
+    /// <summary>Claims the path, and removes a stale socket. An empty path claims nothing.</summary>
+    /// <exception cref="IOException">Another process holds the path, or something that is no socket is there.</exception>
+    public static UnixSocketClaim Take(string path)
+    {
+        if (path.Length == 0)
+        {
+            return new UnixSocketClaim(null);
+        }
+
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        var held = TakeLock(path);
+        if (File.Exists(path))
+        {
+            if (new FileInfo(path).Length > 0)
+            {
+                held.Dispose();
+                throw new IOException($"Listen:UnixSocket '{path}' is a file with content, not a socket. Remove it or choose another path.");
+            }
+
+            File.Delete(path);
+        }
+
+        return new UnixSocketClaim(held);
+    }
+
+    public void Dispose() => _lock?.Dispose();
+
+    private static FileStream TakeLock(string path)
+    {
+        try
+        {
+            // FileShare.None is flock(2) on Unix: the kernel releases it with the process, however that ends.
+            return new FileStream(path + ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException error)
+        {
+            throw new IOException(
+                $"Listen:UnixSocket '{path}' is in use by another process ('{path}.lock' is locked). Stop that one or choose another path.", error);
+        }
+    }
+}

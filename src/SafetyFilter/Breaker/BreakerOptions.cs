@@ -1,0 +1,74 @@
+namespace SafetyFilter.Breaker;
+
+/// <summary>When a classifier bundle's circuit breaker opens, and for how long. Section <c>Breaker</c>.</summary>
+internal sealed class BreakerOptions : BreakerThresholds
+{
+    /// <summary>Thresholds of single bundles, by bundle name. A bundle named here takes all its thresholds from here.</summary>
+    public Dictionary<string, BreakerThresholds> Bundles { get; init; } = new(StringComparer.Ordinal);
+
+    public BreakerThresholds For(string bundle) => Bundles.GetValueOrDefault(bundle, this);
+
+    /// <summary>Every error at once, in words for whoever wrote the configuration.</summary>
+    public IEnumerable<string> Validate()
+    {
+        foreach (var error in Validate("Breaker"))
+        {
+            yield return error;
+        }
+
+        foreach (var (name, thresholds) in Bundles)
+        {
+            foreach (var error in thresholds.Validate($"Breaker:Bundles:{name}"))
+            {
+                yield return error;
+            }
+        }
+    }
+}
+
+/// <summary>Thresholds of one circuit breaker.</summary>
+internal class BreakerThresholds
+{
+    // Polly refuses shorter durations and smaller throughputs (CircuitBreakerStrategyOptions).
+    private static readonly TimeSpan ShortestDuration = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan LongestDuration = TimeSpan.FromDays(1);
+    private const int SmallestThroughput = 2;
+
+    /// <summary>
+    /// Share of failed calls within <see cref="SamplingDuration"/> that opens the breaker, in (0, 1]. Default 0.5: half
+    /// of the pages without scores is a broken classifier, not a flaky one.
+    /// </summary>
+    public double FailureRatio { get; set; } = 0.5;
+
+    /// <summary>Calls within <see cref="SamplingDuration"/> below which it never opens, at least 2. Default 20.</summary>
+    public int MinimumThroughput { get; set; } = 20;
+
+    /// <summary>The window, 0.5 s to 1 day. Default 10 s: at 100 requests/s and more it reacts within a second.</summary>
+    public TimeSpan SamplingDuration { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long it stays open before one call may try again, 0.5 s to 1 day. Default 5 s, as Polly's.</summary>
+    public TimeSpan BreakDuration { get; set; } = TimeSpan.FromSeconds(5);
+
+    internal IEnumerable<string> Validate(string section)
+    {
+        if (!(FailureRatio > 0 && FailureRatio <= 1))
+        {
+            yield return $"{section}:FailureRatio is {FailureRatio}; it must be above 0 and at most 1. Use a share such as 0.5.";
+        }
+
+        if (MinimumThroughput < SmallestThroughput)
+        {
+            yield return $"{section}:MinimumThroughput is {MinimumThroughput}; it must be at least {SmallestThroughput}.";
+        }
+
+        if (SamplingDuration < ShortestDuration || SamplingDuration > LongestDuration)
+        {
+            yield return $"{section}:SamplingDuration is {SamplingDuration}; it must be 00:00:00.500 to 1.00:00:00.";
+        }
+
+        if (BreakDuration < ShortestDuration || BreakDuration > LongestDuration)
+        {
+            yield return $"{section}:BreakDuration is {BreakDuration}; it must be 00:00:00.500 to 1.00:00:00.";
+        }
+    }
+}

@@ -1,0 +1,104 @@
+using Polly;
+using Polly.CircuitBreaker;
+using Polly.Simmy;
+using Polly.Simmy.Outcomes;
+using SafetyFilter.Decisions;
+using SafetyFilter.Observability;
+using SafetyFilter.Scoring;
+
+namespace SafetyFilter.Breaker;
+
+/// <summary>A model bundle behind its circuit breaker. Thread-safe.</summary>
+/// <remarks>
+/// Only the model's own faults count: an exception, or output that is no score. What the caller did (a missing or
+/// mismatched feature) never counts, or whoever sends bad input would control failing open.
+/// </remarks>
+internal sealed class GuardedBundle
+{
+    private readonly ModelBundle _bundle;
+    private readonly ResiliencePipeline<ScoringOutcome> _pipeline;
+    private readonly CircuitBreakerStateProvider _state = new();
+
+    public GuardedBundle(ModelBundle bundle, BreakerThresholds thresholds, BundleChaos? chaos, BreakerEvents events, TimeProvider time)
+    {
+        _bundle = bundle;
+        var builder = new ResiliencePipelineBuilder<ScoringOutcome> { TimeProvider = time };
+        builder.AddCircuitBreaker(new CircuitBreakerStrategyOptions<ScoringOutcome>
+        {
+            FailureRatio = thresholds.FailureRatio,
+            MinimumThroughput = thresholds.MinimumThroughput,
+            SamplingDuration = thresholds.SamplingDuration,
+            BreakDuration = thresholds.BreakDuration,
+            StateProvider = _state,
+            ShouldHandle = static arguments => ValueTask.FromResult(IsBundleFault(arguments.Outcome)),
+            OnOpened = arguments => events.Changed(bundle.Name, BreakerState.Open, arguments.Outcome.Result.Failure, arguments.BreakDuration),
+            OnHalfOpened = _ => events.Changed(bundle.Name, BreakerState.HalfOpen, FailureKind.None, TimeSpan.Zero),
+            OnClosed = _ => events.Changed(bundle.Name, BreakerState.Closed, FailureKind.None, TimeSpan.Zero),
+        });
+        if (chaos is not null)
+        {
+            AddChaos(builder, chaos.FaultRate, FailureKind.Error);
+            AddChaos(builder, chaos.InvalidOutputRate, FailureKind.InvalidOutput);
+        }
+
+        _pipeline = builder.Build();
+    }
+
+    public ModelBundle Bundle => _bundle;
+
+    public BreakerState State => _state.CircuitState switch
+    {
+        CircuitState.Closed => BreakerState.Closed,
+        CircuitState.HalfOpen => BreakerState.HalfOpen,
+        CircuitState.Isolated => BreakerState.Isolated,
+        _ => BreakerState.Open,
+    };
+
+    /// <summary>
+    /// Scores a batch unless the breaker is open. Never throws. Candidates that alone have no score are marked in
+    /// <paramref name="into"/>; when the outcome names a failure, the whole bundle gave none.
+    /// </summary>
+    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows)
+    {
+        var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
+        try
+        {
+            var call = _pipeline.ExecuteOutcomeAsync(
+                static (_, state) => ValueTask.FromResult(
+                    Outcome.FromResult(state.Bundle.Score(state.Batch, state.Into, state.Rows.Span))),
+                context,
+                (Bundle: _bundle, Batch: batch, Into: into, Rows: rows));
+
+            // Nothing in the pipeline waits, so the call has ended: AsTask serves a future strategy that does.
+            var outcome = call.IsCompleted ? call.Result : call.AsTask().GetAwaiter().GetResult();
+            return outcome.Exception switch
+            {
+                null => outcome.Result,
+                BrokenCircuitException => new ScoringOutcome(FailureKind.BreakerOpen, 0, null),
+                var error => new ScoringOutcome(FailureKind.Error, 0, error),
+            };
+        }
+        finally
+        {
+            ResilienceContextPool.Shared.Return(context);
+        }
+    }
+
+    private static bool IsBundleFault(Outcome<ScoringOutcome> outcome) =>
+        outcome.Exception is not null
+        || outcome.Result.Failure is FailureKind.Error or FailureKind.InvalidOutput
+        || outcome.Result.InvalidOutputs > 0;
+
+    private static void AddChaos(ResiliencePipelineBuilder<ScoringOutcome> builder, double rate, FailureKind kind)
+    {
+        if (rate > 0)
+        {
+            builder.AddChaosOutcome(new ChaosOutcomeStrategyOptions<ScoringOutcome>
+            {
+                InjectionRate = rate,
+                OutcomeGenerator = _ => ValueTask.FromResult<Outcome<ScoringOutcome>?>(
+                    Outcome.FromResult(new ScoringOutcome(kind, 0, null))),
+            });
+        }
+    }
+}

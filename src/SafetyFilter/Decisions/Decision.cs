@@ -1,0 +1,87 @@
+using System.Diagnostics;
+
+namespace SafetyFilter.Decisions;
+
+/// <summary>How one bundle fared in one request.</summary>
+internal readonly record struct BundleRun(FailureKind Failure, BreakerState Breaker, uint Micros);
+
+/// <summary>
+/// One request from its decoded columns to its verdicts: what the answer and the record are written from. Pooled, so
+/// that a request in steady state allocates none of it. Not thread-safe.
+/// </summary>
+internal sealed class Decision
+{
+    private BundleRun[] _runs = [];
+    private byte[] _inputDigests = [];
+    private ushort[] _tableIndexOfRule = [];
+    private ushort[] _usedRules = [];
+    private int _usedRuleCount;
+
+    public CandidateBatch Batch { get; } = new();
+    public ScoreTable Scores { get; } = new();
+    public Verdicts Verdicts { get; } = new();
+
+    /// <summary>The terms that decided. Set by the engine before anything reads the decision.</summary>
+    public DecisionTerms Terms { get; private set; } = null!;
+
+    public Span<BundleRun> Runs => _runs.AsSpan(0, Terms.Bundles.Length);
+
+    /// <summary>16 bytes per candidate.</summary>
+    public Span<byte> InputDigests => _inputDigests.AsSpan(0, Batch.Count * 16);
+
+    public long TimeUnixNanos { get; set; }
+    public string Caller { get; set; } = "";
+    public ActivityTraceId TraceId { get; set; }
+    public ActivitySpanId SpanId { get; set; }
+    public uint BudgetMicros { get; set; }
+    public uint EngineMicros { get; set; }
+
+    /// <summary>The rules that decided something, as indexes into the terms' rules; entry 0 is always the default.</summary>
+    public ReadOnlySpan<ushort> UsedRules => _usedRules.AsSpan(0, _usedRuleCount);
+
+    /// <summary>Sizes the columns for a batch that has been read.</summary>
+    public void Begin(DecisionTerms terms)
+    {
+        Terms = terms;
+        var count = Batch.Count;
+        Scores.Reset(terms.Classifiers.Length, count);
+        Verdicts.Reset(count, terms.ShadowRules.Length);
+        if (_runs.Length < terms.Bundles.Length)
+        {
+            _runs = new BundleRun[terms.Bundles.Length];
+        }
+
+        if (_inputDigests.Length < count * 16)
+        {
+            _inputDigests = new byte[count * 16];
+        }
+
+        if (_usedRules.Length < terms.Rules.Length)
+        {
+            _usedRules = new ushort[terms.Rules.Length];
+            _tableIndexOfRule = new ushort[terms.Rules.Length];
+        }
+    }
+
+    /// <summary>
+    /// Numbers the rules that decided something, so that an answer carries those and not the whole policy. Call once,
+    /// after the policy has decided.
+    /// </summary>
+    public void CollectUsedRules()
+    {
+        _tableIndexOfRule.AsSpan(0, Terms.Rules.Length).Clear();
+        _usedRules[0] = 0;
+        _usedRuleCount = 1;
+        foreach (var rule in Verdicts.Rules)
+        {
+            if (rule != 0 && _tableIndexOfRule[rule] == 0)
+            {
+                _tableIndexOfRule[rule] = (ushort)_usedRuleCount;
+                _usedRules[_usedRuleCount++] = rule;
+            }
+        }
+    }
+
+    /// <summary>Where a rule stands in <see cref="UsedRules"/>.</summary>
+    public int TableIndexOf(int rule) => _tableIndexOfRule[rule];
+}

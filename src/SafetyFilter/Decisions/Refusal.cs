@@ -1,0 +1,26 @@
+namespace SafetyFilter.Decisions;
+
+/// <summary>Why a request gets no decision. The edge maps each to a status of its protocol.</summary>
+internal enum RefusalKind : byte
+{
+    /// <summary>The caller's mistake, whatever the state of the server.</summary>
+    InvalidArgument = 1,
+
+    /// <summary>No loaded policy serves the surface.</summary>
+    UnknownSurface = 2,
+
+    /// <summary>The policy does not serve the purpose.</summary>
+    PurposeNotAllowed = 3,
+
+    /// <summary>The message is larger than the limit.</summary>
+    TooLarge = 4,
+
+    /// <summary>Starting or draining: ask again or elsewhere.</summary>
+    Unavailable = 5,
+
+    /// <summary>The ledger cannot take the record, and an unrecorded decision is not given.</summary>
+    LedgerUnavailable = 6,
+}
+
+/// <summary>A refusal in words for the caller: names the field, the value and the remedy.</summary>
+internal sealed record Refusal(RefusalKind Kind, string Message);

@@ -1,0 +1,170 @@
+using Microsoft.Extensions.Logging;
+using SafetyFilter.Decisions;
+using SafetyFilter.Ledger;
+using SafetyFilter.Observability;
+using SafetyFilter.Policy;
+using SafetyFilter.Scoring;
+
+namespace SafetyFilter.Filtering;
+
+/// <summary>
+/// The way of a request: columns -> per bundle: breaker -> scores -> policy -> verdicts -> record in the ledger. One
+/// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
+/// </summary>
+internal sealed partial class FilterEngine(
+    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger)
+{
+    private const int MicrosPerSecond = 1_000_000;
+
+    private readonly byte[] _streamId = ledger.StreamId.ToByteArray(bigEndian: true);
+
+    /// <summary>The ledger stream that decisions go to, 16 bytes.</summary>
+    public ReadOnlySpan<byte> StreamId => _streamId;
+
+    /// <summary>Decides a batch that has been read into <paramref name="decision"/>.</summary>
+    /// <param name="decision">Its batch is the input; everything else of it is filled.</param>
+    /// <param name="record">Scratch for the record.</param>
+    /// <param name="receipt">Where the decision stands in the ledger.</param>
+    /// <returns>Null when decided and recorded; otherwise why not, and then nothing was recorded.</returns>
+    public Refusal? Decide(Decision decision, ProtoWriter record, out LedgerReceipt receipt)
+    {
+        receipt = default;
+        var started = time.GetTimestamp();
+        if (Plan(decision.Batch, out var plan) is { } refusal)
+        {
+            return refusal;
+        }
+
+        decision.Begin(plan.Terms);
+        decision.TimeUnixNanos = (time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
+        decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
+        Score(decision, plan, started);
+        if (WithoutFeatures(decision, plan) is { } missing)
+        {
+            return missing;
+        }
+
+        var gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
+        decision.CollectUsedRules();
+        InputDigest.Compute(decision.Batch, decision.InputDigests);
+        decision.EngineMicros = MicrosSince(started);
+        DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
+        var appended = ledger.Append(RecordType.Decision, record.Written, out receipt);
+        if (appended != AppendResult.Appended)
+        {
+            return LedgerRefused(appended);
+        }
+
+        decision.EngineMicros = MicrosSince(started);
+        metrics.Decided(decision);
+        CountGaps(plan, gaps);
+        return null;
+    }
+
+    private Refusal? Plan(CandidateBatch batch, out SurfacePlan plan)
+    {
+        plan = null!;
+        var snapshot = serving.Current;
+        if (snapshot is null)
+        {
+            return new Refusal(RefusalKind.Unavailable, "The safety filter is not serving: it is starting or draining. Try again, or ask another instance.");
+        }
+
+        if (!snapshot.TryGetPlan(batch[batch.Surface], out var found))
+        {
+            return new Refusal(
+                RefusalKind.UnknownSurface,
+                $"surface '{batch.Surface.ToString(batch.Buffer)}' is not served by any loaded policy. Send one of: {snapshot.Surfaces}.");
+        }
+
+        if (!found.Policy.Serves(batch[batch.Purpose]))
+        {
+            return new Refusal(
+                RefusalKind.PurposeNotAllowed,
+                $"purpose '{batch.Purpose.ToString(batch.Buffer)}' is not one that policy '{found.Policy.Name}' serves. Send one of: {string.Join(", ", found.Policy.Purposes)}.");
+        }
+
+        plan = found;
+        return null;
+    }
+
+    private void Score(Decision decision, SurfacePlan plan, long started)
+    {
+        for (var i = 0; i < plan.Steps.Length; i++)
+        {
+            var step = plan.Steps[i];
+            var breaker = step.Bundle.State;
+            var before = MicrosSince(started);
+            if (before >= decision.BudgetMicros)
+            {
+                step.Fail(decision.Scores, FailureKind.OverBudget);
+                decision.Runs[i] = new BundleRun(FailureKind.OverBudget, breaker, 0);
+                continue;
+            }
+
+            var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows);
+            var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
+            decision.Runs[i] = new BundleRun(outcome.Failure, breaker, ran ? Math.Max(1, MicrosSince(started) - before) : 0);
+            if (outcome.Failure != FailureKind.None)
+            {
+                step.Fail(decision.Scores, outcome.Failure);
+            }
+
+            if (outcome.Error is not null)
+            {
+                BundleThrew(logger, outcome.Error, step.Bundle.Bundle.Name, outcome.Failure);
+            }
+        }
+    }
+
+    // A request that no classifier can read is the caller's mistake; a fail mode would only hide it.
+    private static Refusal? WithoutFeatures(Decision decision, SurfacePlan plan)
+    {
+        foreach (var run in decision.Runs)
+        {
+            if (run.Failure != FailureKind.MissingFeature)
+            {
+                return null;
+            }
+        }
+
+        return decision.Runs.Length == 0 ? null : new Refusal(
+            RefusalKind.InvalidArgument,
+            $"The request has no feature that a classifier of surface '{plan.Terms.Surface}' reads. Send at least one of: {string.Join(", ", FeaturesOf(plan))}.");
+    }
+
+    private static IEnumerable<string> FeaturesOf(SurfacePlan plan) => plan.Steps
+        .SelectMany(static step => step.Bundle.Bundle.Manifest.Features.Select(feature => $"'{feature.Feature}' ({step.Bundle.Bundle.Name})"))
+        .Distinct(StringComparer.Ordinal);
+
+    private Refusal LedgerRefused(AppendResult result)
+    {
+        LedgerRefusedRecord(logger, result);
+        return result == AppendResult.TooLarge
+            ? new Refusal(RefusalKind.InvalidArgument, "The decision's record is larger than Ledger:Spool:MaxRecordBytes. Split the page over several requests.")
+            : new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
+    }
+
+    private void CountGaps(SurfacePlan plan, AttributeGaps gaps)
+    {
+        for (var i = 0; (gaps.Absent | gaps.Mismatched) >> i != 0; i++)
+        {
+            if ((gaps.Absent >> i & 1) != 0)
+            {
+                metrics.AttributeGap(plan.Terms.Surface, plan.Policy.Attributes[i].Name, "absent");
+            }
+            else if ((gaps.Mismatched >> i & 1) != 0)
+            {
+                metrics.AttributeGap(plan.Terms.Surface, plan.Policy.Attributes[i].Name, "mismatched");
+            }
+        }
+    }
+
+    private uint MicrosSince(long started) => (uint)((time.GetTimestamp() - started) * MicrosPerSecond / time.TimestampFrequency);
+
+    [LoggerMessage(EventIds.BundleThrew, LogLevel.Warning, "Bundle {Bundle} gave no scores: {Failure}")]
+    private static partial void BundleThrew(ILogger logger, Exception error, string bundle, FailureKind failure);
+
+    [LoggerMessage(EventIds.LedgerRefused, LogLevel.Error, "The ledger took no record ({Result}); the request is refused")]
+    private static partial void LedgerRefusedRecord(ILogger logger, AppendResult result);
+}

@@ -1,0 +1,96 @@
+using System.Collections.Frozen;
+using System.Collections.Immutable;
+using System.Diagnostics.CodeAnalysis;
+using System.Text;
+using SafetyFilter.Breaker;
+using SafetyFilter.Decisions;
+using SafetyFilter.Policy;
+using SafetyFilter.Scoring;
+
+namespace SafetyFilter.Filtering;
+
+/// <summary>Everything that decides: one policy snapshot bound to one set of bundles. Immutable.</summary>
+internal sealed class ServingSnapshot
+{
+    private readonly FrozenDictionary<byte[], SurfacePlan> _plans;
+    private readonly FrozenDictionary<byte[], SurfacePlan>.AlternateLookup<ReadOnlySpan<byte>> _bySurface;
+
+    private ServingSnapshot(FrozenDictionary<byte[], SurfacePlan> plans)
+    {
+        _plans = plans;
+        _bySurface = plans.GetAlternateLookup<ReadOnlySpan<byte>>();
+    }
+
+    public IEnumerable<SurfacePlan> Plans => _plans.Values;
+
+    /// <summary>The surfaces served, in order, for messages to callers.</summary>
+    public string Surfaces => string.Join(", ", _plans.Values.Select(static plan => plan.Terms.Surface).Order(StringComparer.Ordinal));
+
+    /// <summary>Binds policies to bundles. Every classifier that a policy reads must exist: the policy compiler has seen to that.</summary>
+    public static ServingSnapshot Bind(
+        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build)
+    {
+        var plans = policies.Surfaces.ToFrozenDictionary(
+            static policy => Encoding.UTF8.GetBytes(policy.Surface),
+            policy => Bind(policy, bundles, configRevision, build),
+            Utf8Comparer.Instance);
+        return new ServingSnapshot(plans);
+    }
+
+    /// <summary>The plan of a surface, by its UTF-8 name. Allocates nothing.</summary>
+    public bool TryGetPlan(ReadOnlySpan<byte> surface, [MaybeNullWhen(false)] out SurfacePlan plan) => _bySurface.TryGetValue(surface, out plan);
+
+    private static SurfacePlan Bind(
+        SurfacePolicy policy, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build)
+    {
+        var order = new List<GuardedBundle>();
+        var classifiers = ImmutableArray.CreateBuilder<ClassifierSlot>(policy.Classifiers.Length);
+        foreach (var classifier in policy.Classifiers)
+        {
+            var bundle = bundles[classifier.Name[..classifier.Name.IndexOf('/')]];
+            var index = order.IndexOf(bundle);
+            if (index < 0)
+            {
+                index = order.Count;
+                order.Add(bundle);
+            }
+
+            classifiers.Add(new ClassifierSlot(classifier.Name, index, classifier.FailMode));
+        }
+
+        var terms = new DecisionTerms(
+            policy.Surface,
+            policy.Name,
+            policy.Revision,
+            configRevision,
+            build,
+            [.. order.Select(static guarded => new BundleSlot(guarded.Bundle.Name, guarded.Bundle.Version, guarded.Bundle.ModelSha256))],
+            classifiers.MoveToImmutable(),
+            [.. policy.Rules.Select(TermsOf)],
+            [.. policy.ShadowRules.Select(TermsOf)],
+            [.. policy.Attributes.Select(static attribute => attribute.Name).Distinct(StringComparer.Ordinal)],
+            policy.ReadsLanguage);
+        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))]);
+    }
+
+    private static RuleTerms TermsOf(RuleInfo rule) => new(
+        rule.Id, rule.Action, rule.ReasonCode, rule.Severity, rule.DemoteFactor, rule.Label, rule.MinimumAge);
+
+    private static int[] RowsOf(ModelBundle bundle, SurfacePolicy policy)
+    {
+        var rows = new int[bundle.Classifiers.Length];
+        for (var output = 0; output < rows.Length; output++)
+        {
+            rows[output] = -1;
+            for (var row = 0; row < policy.Classifiers.Length; row++)
+            {
+                if (policy.Classifiers[row].Name == bundle.Classifiers[output])
+                {
+                    rows[output] = row;
+                }
+            }
+        }
+
+        return rows;
+    }
+}

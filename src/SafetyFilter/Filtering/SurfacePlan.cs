@@ -1,0 +1,41 @@
+using System.Collections.Immutable;
+using SafetyFilter.Breaker;
+using SafetyFilter.Decisions;
+using SafetyFilter.Policy;
+
+namespace SafetyFilter.Filtering;
+
+/// <summary>
+/// A surface's policy bound to the bundles that serve it: which bundles to run, and which row of the score table each
+/// of their outputs fills. Immutable; a request captures one and never looks anything up again.
+/// </summary>
+internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, ImmutableArray<BundleStep> steps)
+{
+    public SurfacePolicy Policy { get; } = policy;
+
+    public DecisionTerms Terms { get; } = terms;
+
+    /// <summary>In the policy's order of classifiers, which is their priority; aligned with the terms' bundles.</summary>
+    public ImmutableArray<BundleStep> Steps { get; } = steps;
+}
+
+/// <summary>One bundle to run, and where its scores go.</summary>
+internal sealed class BundleStep(GuardedBundle bundle, int[] rows)
+{
+    public GuardedBundle Bundle { get; } = bundle;
+
+    /// <summary>For each classifier of the bundle its row of the score table, or -1 when the policy does not read it.</summary>
+    public ReadOnlyMemory<int> Rows { get; } = rows;
+
+    /// <summary>Takes the scores of the whole bundle away.</summary>
+    public void Fail(ScoreTable scores, FailureKind kind)
+    {
+        foreach (var row in Rows.Span)
+        {
+            if (row >= 0)
+            {
+                scores.FailAll(row, kind);
+            }
+        }
+    }
+}

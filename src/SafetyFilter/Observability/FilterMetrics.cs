@@ -1,0 +1,170 @@
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using SafetyFilter.Decisions;
+
+namespace SafetyFilter.Observability;
+
+/// <summary>Every instrument of the request path. Names are stable: dashboards and alerts use them.</summary>
+internal sealed class FilterMetrics(Meter meter)
+{
+    public const string MeterName = "SafetyFilter";
+
+    private readonly Counter<long> _requests = meter.CreateCounter<long>(
+        "safetyfilter.requests", "{request}", "Requests by outcome and, when decided, surface");
+
+    private readonly Counter<long> _candidates = meter.CreateCounter<long>(
+        "safetyfilter.candidates", "{candidate}", "Decided candidates by surface and action");
+
+    private readonly Counter<long> _degraded = meter.CreateCounter<long>(
+        "safetyfilter.degraded_candidates", "{candidate}", "Candidates without a score, by surface, classifier, cause and fail mode");
+
+    private readonly Counter<long> _attributeGaps = meter.CreateCounter<long>(
+        "safetyfilter.attribute_gaps", "{request}", "Requests without an attribute that rules read, or with another kind of it");
+
+    private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
+        "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle and new state");
+
+    private readonly Histogram<double> _engineTime = meter.CreateHistogram(
+        "safetyfilter.engine.duration", "s", "Engine time of a request: decoded columns to appended record",
+        advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = SubMillisecondBuckets });
+
+    private readonly Histogram<double> _bundleTime = meter.CreateHistogram(
+        "safetyfilter.bundle.duration", "s", "Time of one bundle for one request",
+        advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = SubMillisecondBuckets });
+
+    private static readonly double[] SubMillisecondBuckets =
+        [25e-6, 50e-6, 100e-6, 200e-6, 300e-6, 400e-6, 500e-6, 700e-6, 1e-3, 1.5e-3, 2e-3, 5e-3, 10e-3, 25e-3, 100e-3];
+
+    public static string TagOf(CandidateAction action) => action switch
+    {
+        CandidateAction.Allow => "allow",
+        CandidateAction.Label => "label",
+        CandidateAction.AgeRestrict => "age_restrict",
+        CandidateAction.Demote => "demote",
+        _ => "block",
+    };
+
+    public static string TagOf(FailureKind kind) => kind switch
+    {
+        FailureKind.None => "none",
+        FailureKind.Error => "error",
+        FailureKind.InvalidOutput => "invalid_output",
+        FailureKind.OverBudget => "over_budget",
+        FailureKind.BreakerOpen => "breaker_open",
+        FailureKind.Shed => "shed",
+        FailureKind.MissingFeature => "missing_feature",
+        _ => "feature_mismatch",
+    };
+
+    public static string TagOf(FailMode mode) => mode == FailMode.Closed ? "closed" : "open";
+
+    public static string TagOf(BreakerState state) => state switch
+    {
+        BreakerState.Closed => "closed",
+        BreakerState.Open => "open",
+        BreakerState.HalfOpen => "half_open",
+        _ => "isolated",
+    };
+
+    public static string TagOf(RefusalKind kind) => kind switch
+    {
+        RefusalKind.InvalidArgument => "invalid_argument",
+        RefusalKind.UnknownSurface => "not_found",
+        RefusalKind.PurposeNotAllowed => "permission_denied",
+        RefusalKind.TooLarge => "resource_exhausted",
+        RefusalKind.LedgerUnavailable => "ledger_unavailable",
+        _ => "unavailable",
+    };
+
+    /// <summary>Counts one refused request. Its surface is the caller's word and may be anything, so it is no tag.</summary>
+    public void Refused(RefusalKind kind) => _requests.Add(1, new KeyValuePair<string, object?>("outcome", TagOf(kind)));
+
+    public void AttributeGap(string surface, string attribute, string gap)
+    {
+        var tags = new TagList { { "surface", surface }, { "attribute", attribute }, { "gap", gap } };
+        _attributeGaps.Add(1, tags);
+    }
+
+    public void BreakerChanged(string bundle, BreakerState state) =>
+        _breakerChanges.Add(1, new KeyValuePair<string, object?>("bundle", bundle), new KeyValuePair<string, object?>("state", TagOf(state)));
+
+    /// <summary>Counts one answered request.</summary>
+    public void Decided(Decision decision)
+    {
+        var surface = new KeyValuePair<string, object?>("surface", decision.Terms.Surface);
+        _requests.Add(1, surface, new KeyValuePair<string, object?>("outcome", "ok"));
+        _engineTime.Record(decision.EngineMicros * 1e-6, surface);
+        CountActions(decision, surface);
+        CountBundles(decision);
+        CountDegraded(decision, surface);
+    }
+
+    private void CountActions(Decision decision, KeyValuePair<string, object?> surface)
+    {
+        if (!_candidates.Enabled)
+        {
+            return;
+        }
+
+        Span<int> counts = stackalloc int[(int)CandidateAction.Block + 1];
+        foreach (var action in decision.Verdicts.Actions)
+        {
+            counts[(int)action]++;
+        }
+
+        for (var action = CandidateAction.Allow; action <= CandidateAction.Block; action++)
+        {
+            if (counts[(int)action] > 0)
+            {
+                _candidates.Add(counts[(int)action], surface, new KeyValuePair<string, object?>("action", TagOf(action)));
+            }
+        }
+    }
+
+    private void CountBundles(Decision decision)
+    {
+        var runs = decision.Runs;
+        for (var i = 0; i < runs.Length; i++)
+        {
+            if (runs[i].Micros > 0)
+            {
+                _bundleTime.Record(
+                    runs[i].Micros * 1e-6, new KeyValuePair<string, object?>("bundle", decision.Terms.Bundles[i].NameText));
+            }
+        }
+    }
+
+    private void CountDegraded(Decision decision, KeyValuePair<string, object?> surface)
+    {
+        Span<int> counts = stackalloc int[(int)FailureKind.FeatureMismatch + 1];
+        for (var classifier = 0; classifier < decision.Scores.Classifiers; classifier++)
+        {
+            if (!decision.Scores.IsIncomplete(classifier))
+            {
+                continue;
+            }
+
+            counts.Clear();
+            foreach (var failure in decision.Scores.Failures(classifier))
+            {
+                counts[(int)failure]++;
+            }
+
+            var terms = decision.Terms.Classifiers[classifier];
+            for (var kind = FailureKind.Error; kind <= FailureKind.FeatureMismatch; kind++)
+            {
+                if (counts[(int)kind] > 0)
+                {
+                    var tags = new TagList
+                    {
+                        surface,
+                        { "classifier", terms.NameText },
+                        { "cause", TagOf(kind) },
+                        { "mode", TagOf(terms.FailMode) },
+                    };
+                    _degraded.Add(counts[(int)kind], tags);
+                }
+            }
+        }
+    }
+}

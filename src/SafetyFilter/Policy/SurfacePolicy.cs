@@ -1,0 +1,98 @@
+using System.Collections.Immutable;
+using SafetyFilter.Decisions;
+
+namespace SafetyFilter.Policy;
+
+/// <summary>A classifier that a policy reads. Its place in <see cref="SurfacePolicy.Classifiers"/> is its row in the score table.</summary>
+internal sealed record PolicyClassifier(string Name, FailMode FailMode);
+
+/// <summary>An attribute that a policy reads, and the only kind of column that its comparisons hold for.</summary>
+internal sealed record PolicyAttribute(string Name, ReadOnlyMemory<byte> Utf8Name, AttributeKind Kind);
+
+/// <summary>What a rule says when it decides. The parameter that belongs to its action is set; the others are 0 or empty.</summary>
+/// <param name="Expires">The first instant at which it no longer holds, in Unix milliseconds; <see cref="long.MaxValue"/> for never.</param>
+internal sealed record RuleInfo(
+    string Id, CandidateAction Action, string ReasonCode, Severity Severity, float DemoteFactor, string Label, int MinimumAge, long Expires);
+
+/// <summary>
+/// Attributes that the policy reads and the request lacked, or sent as another kind of column: bit i is
+/// <see cref="SurfacePolicy.Attributes"/>[i]. Comparisons with them did not hold; worth a metric, because nobody else notices.
+/// </summary>
+internal readonly record struct AttributeGaps(uint Absent, uint Mismatched);
+
+/// <summary>What a policy is, apart from the surface it is asked for. Immutable.</summary>
+internal sealed record PolicyDefinition
+{
+    public required string Name { get; init; }
+    public required string Owner { get; init; }
+    public required MatchMode Match { get; init; }
+    public required ImmutableArray<string> Surfaces { get; init; }
+    public required ImmutableArray<string> Purposes { get; init; }
+    public required int BudgetMicros { get; init; }
+    public required ImmutableArray<PolicyClassifier> Classifiers { get; init; }
+    public required ImmutableArray<RuleInfo> Rules { get; init; }
+    public required ImmutableArray<RuleInfo> ShadowRules { get; init; }
+    public required ImmutableArray<PolicyAttribute> Attributes { get; init; }
+    public required bool ReadsLanguage { get; init; }
+    public required string Canonical { get; init; }
+    public required string Revision { get; init; }
+    public required RuleSet RuleSet { get; init; }
+}
+
+/// <summary>The policy of one surface: decides over scores, attributes and viewer alone, and therefore decides a record again. Immutable, thread-safe.</summary>
+internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
+{
+    /// <summary>The id of <see cref="Rules"/>[0], "no rule matched".</summary>
+    public const string DefaultRuleId = "default";
+
+    public static RuleInfo DefaultRule { get; } = new(DefaultRuleId, CandidateAction.Allow, "", default, 0, "", 0, long.MaxValue);
+
+    public string Surface => surface;
+    public string Name => policy.Name;
+    public string Owner => policy.Owner;
+    public MatchMode Match => policy.Match;
+
+    /// <summary>SHA-256 over the UTF-8 of <see cref="Canonical"/>, in lower-case hexadecimal. Surfaces of one policy share it.</summary>
+    public string Revision => policy.Revision;
+
+    /// <summary>The policy in its one canonical form, which is itself a policy file with the same revision.</summary>
+    public string Canonical => policy.Canonical;
+
+    /// <summary>In the order of their names.</summary>
+    public ImmutableArray<string> Purposes => policy.Purposes;
+
+    public int BudgetMicros => policy.BudgetMicros;
+
+    /// <summary>In the order of their names.</summary>
+    public ImmutableArray<PolicyClassifier> Classifiers => policy.Classifiers;
+
+    /// <summary>What <see cref="Verdicts.Rules"/> points into: <see cref="DefaultRule"/>, then the rules that are not shadows as written.</summary>
+    public ImmutableArray<RuleInfo> Rules => policy.Rules;
+
+    /// <summary>What <see cref="Verdicts.Shadow"/> points into, as written.</summary>
+    public ImmutableArray<RuleInfo> ShadowRules => policy.ShadowRules;
+
+    /// <summary>In the order of their names; at most 32.</summary>
+    public ImmutableArray<PolicyAttribute> Attributes => policy.Attributes;
+
+    public bool ReadsLanguage => policy.ReadsLanguage;
+
+    public bool Serves(ReadOnlySpan<byte> utf8Purpose)
+    {
+        foreach (var purpose in policy.Purposes)
+        {
+            if (System.Text.Ascii.Equals(utf8Purpose, purpose)) // Names are ASCII.
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Decides every candidate. Allocates nothing once its thread has seen a request of this size.</summary>
+    /// <param name="scores">One row per <see cref="Classifiers"/> entry; whatever is not a number in 0..1 is a missing score.</param>
+    /// <param name="unixTimeMilliseconds">When the decision is made: rules expire by it.</param>
+    public AttributeGaps Decide(CandidateBatch batch, ScoreTable scores, long unixTimeMilliseconds, Verdicts verdicts) =>
+        policy.RuleSet.Decide(batch, scores, unixTimeMilliseconds, verdicts);
+}

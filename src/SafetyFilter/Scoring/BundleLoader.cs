@@ -1,0 +1,161 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using Microsoft.ML.OnnxRuntime;
+
+namespace SafetyFilter.Scoring;
+
+/// <summary>
+/// Makes a <see cref="ModelBundle"/> of a folder or says everything that is wrong with it: manifest, hashes, model file, graph,
+/// golden scores. The bytes that were hashed and inspected are the bytes that ONNX Runtime gets; no file is read twice.
+/// </summary>
+internal sealed class BundleLoader
+{
+    public const string ManifestFile = "manifest.json";
+
+    private readonly string _folder;
+    private readonly string _id;
+    private readonly BundleLimits _limits;
+    private readonly List<BundleError> _errors = [];
+
+    private BundleLoader(string folder, BundleLimits limits)
+    {
+        _folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        _id = $"{Path.GetFileName(Path.GetDirectoryName(_folder))}/{Path.GetFileName(_folder)}";
+        _limits = limits;
+    }
+
+    public static LoadResult<ModelBundle> Load(string folder, BundleLimits limits, TimeProvider time)
+    {
+        var loader = new BundleLoader(folder, limits);
+        var manifest = loader.ReadManifest();
+        var bundle = manifest is null ? null : loader.Load(manifest, DateOnly.FromDateTime(time.GetUtcNow().UtcDateTime));
+        var owner = manifest?.Owner ?? "";
+        return new LoadResult<ModelBundle>(bundle, [.. loader._errors.Select(error => error with { Owner = owner })]);
+    }
+
+    private ModelBundle? Load(BundleManifest manifest, DateOnly today)
+    {
+        CheckPlaceAndDate(manifest, today);
+        var (model, golden) = ReadFiles(manifest);
+        if (model is not null)
+        {
+            foreach (var problem in OnnxGuard.Inspect(model, _limits.ExtraDomains))
+            {
+                Refuse(ManifestReader.ModelFile, problem);
+            }
+        }
+
+        var test = golden is null ? null : GoldenTest.Read(golden, manifest, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
+        return _errors.Count == 0 && model is not null && test is not null ? Start(manifest, model, test) : null;
+    }
+
+    private BundleManifest? ReadManifest() =>
+        ReadFile(ManifestFile, _limits.MaxJsonBytes) is { } bytes ? ManifestReader.Read(bytes, new JsonFaults(_id, ManifestFile, _errors)) : null;
+
+    private void CheckPlaceAndDate(BundleManifest manifest, DateOnly today)
+    {
+        var declared = $"{manifest.Name}/{manifest.Version}";
+        if (declared != _id)
+        {
+            Refuse(ManifestFile, $"It says it is '{declared}' but lies in '{_id}'. Rename the folder or correct name and version.");
+        }
+
+        if (manifest.Expires < today && manifest.Expires != default)
+        {
+            var expires = manifest.Expires.ToString("O", CultureInfo.InvariantCulture);
+            Refuse(ManifestFile, $"It expired after {expires}. Review the model and extend its expiry, or remove the bundle.");
+        }
+    }
+
+    private (byte[]? Model, byte[]? Golden) ReadFiles(BundleManifest manifest)
+    {
+        byte[]? model = null, golden = null;
+        foreach (var file in manifest.Files)
+        {
+            var limit = file.Name switch
+            {
+                ManifestReader.ModelFile => _limits.MaxModelBytes,
+                ManifestReader.GoldenFile => _limits.MaxJsonBytes,
+                _ => _limits.MaxFileBytes,
+            };
+            var bytes = ReadFile(file.Name, limit);
+            if (bytes is null)
+            {
+                continue;
+            }
+
+            var hash = SHA256.HashData(bytes);
+            if (!hash.AsSpan().SequenceEqual(file.Sha256.AsSpan()))
+            {
+                Refuse(file.Name, $"Its SHA-256 is {Convert.ToHexStringLower(hash)}, the manifest says {Convert.ToHexStringLower(file.Sha256.AsSpan())}. "
+                    + "Restore the file, or release a new version of the bundle.");
+            }
+
+            (model, golden) = file.Name switch
+            {
+                ManifestReader.ModelFile => (bytes, golden),
+                ManifestReader.GoldenFile => (model, bytes),
+                _ => (model, golden),
+            };
+        }
+
+        return (model, golden);
+    }
+
+    private byte[]? ReadFile(string name, long limit)
+    {
+        try
+        {
+            using var file = File.OpenRead(Path.Combine(_folder, name));
+            if (file.Length <= Math.Min(limit, Array.MaxLength))
+            {
+                var bytes = new byte[file.Length];
+                file.ReadExactly(bytes);
+                return bytes;
+            }
+
+            Refuse(name, $"It has {file.Length} bytes, more than the limit of {limit}. Make it smaller or raise the limit.");
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            Refuse(name, $"It cannot be read: {error.Message} Restore the file and the right to read it.");
+        }
+
+        return null;
+    }
+
+    private ModelBundle? Start(BundleManifest manifest, byte[] model, GoldenTest test)
+    {
+        InferenceSession session;
+        try
+        {
+            using var options = SessionSettings.Create();
+            session = new InferenceSession(model, options);
+        }
+        catch (OnnxRuntimeException error)
+        {
+            Refuse(ManifestReader.ModelFile, $"ONNX Runtime refuses it: {error.Message} Export it again, for this version.");
+            return null;
+        }
+
+        // The session's shapes decide how the bundle binds its outputs, so a graph that does not fit gets no bundle.
+        GraphCheck.Run(session, manifest, new JsonFaults(_id, ManifestFile, _errors));
+        if (_errors.Count > 0)
+        {
+            session.Dispose();
+            return null;
+        }
+
+        var bundle = new ModelBundle(session, manifest, SHA256.HashData(model));
+        test.Run(bundle, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
+        if (_errors.Count == 0)
+        {
+            return bundle;
+        }
+
+        bundle.Dispose();
+        return null;
+    }
+
+    private void Refuse(string file, string problem) => _errors.Add(new BundleError(_id, file, "", problem));
+}

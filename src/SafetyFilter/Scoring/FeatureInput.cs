@@ -1,0 +1,192 @@
+using System.Collections.Immutable;
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using System.Text;
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
+using SafetyFilter.Decisions;
+using SafetyFilter.Scoring.Text;
+
+namespace SafetyFilter.Scoring;
+
+/// <summary>Turns one feature of a batch into graph inputs.</summary>
+internal abstract class FeatureInput : IDisposable
+{
+    public static FeatureInput Create(FeatureSpec spec) => spec switch
+    {
+        TextFeatureSpec text => new TextInput(text),
+        TensorFeatureSpec tensor => new TensorInput(tensor),
+        _ => throw new ArgumentException($"Feature kind {spec.GetType().Name} has no input.", nameof(spec)),
+    };
+
+    /// <summary>Fills and binds the inputs. Fails single rows in <paramref name="rows"/>; returns why all of them fail, if they do.</summary>
+    public abstract FailureKind Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding);
+
+    public abstract void Dispose();
+
+    private protected static void FailMissing(List<int> missing, RowStates rows, int count)
+    {
+        foreach (var row in CollectionsMarshal.AsSpan(missing))
+        {
+            if ((uint)row < (uint)count)
+            {
+                rows.Fail(row, FailureKind.MissingFeature);
+            }
+        }
+    }
+}
+
+/// <summary>Hashed n-grams: indices [N, L], padded with bucket 0, and one over the root of their number [N, 1].</summary>
+internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
+{
+    private readonly byte[] _name = Encoding.UTF8.GetBytes(spec.Feature);
+    private readonly TextFeaturizer _featurizer = new(spec.Options);
+    private readonly BoundTensor _indices = new(spec.IndicesInput, TensorElementType.Int32, rank: 2);
+    private readonly BoundTensor _scale = new(spec.ScaleInput, TensorElementType.Float, rank: 2);
+
+    // Rows one after the other, before the longest is known.
+    private int[] _ragged = [];
+    private int[] _lengths = [];
+
+    public override FailureKind Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
+    {
+        if (batch.FindText(_name) is not { } column || column.Values.Count != batch.Count)
+        {
+            return FailureKind.MissingFeature;
+        }
+
+        FailMissing(column.Missing, rows, batch.Count);
+        var longest = Featurize(batch, column.Values.Slices, rows);
+        _indices.Shape(binding, batch.Count, longest);
+        _scale.Shape(binding, batch.Count, 1);
+        var indices = _indices.Data<int>();
+        var scale = _scale.Data<float>();
+        var from = 0;
+        for (var row = 0; row < batch.Count; row++)
+        {
+            var length = _lengths[row];
+            var padded = indices.Slice(row * longest, longest);
+            _ragged.AsSpan(from, length).CopyTo(padded);
+            padded[length..].Clear();
+            scale[row] = length == 0 ? 0 : 1 / MathF.Sqrt(length);
+            from += length;
+        }
+
+        return FailureKind.None;
+    }
+
+    public override void Dispose()
+    {
+        _indices.Dispose();
+        _scale.Dispose();
+    }
+
+    private int Featurize(CandidateBatch batch, ReadOnlySpan<Utf8Slice> texts, RowStates rows)
+    {
+        if (_lengths.Length < texts.Length)
+        {
+            _lengths = new int[texts.Length];
+        }
+
+        var longest = 1;
+        var used = 0;
+        for (var row = 0; row < texts.Length; row++)
+        {
+            var length = 0;
+            if (rows[row] == FailureKind.None)
+            {
+                if (_ragged.Length - used < spec.Options.MaxFeatures)
+                {
+                    Array.Resize(ref _ragged, Math.Max(_ragged.Length * 2, used + spec.Options.MaxFeatures));
+                }
+
+                length = _featurizer.Featurize(batch[texts[row]], _ragged.AsSpan(used, spec.Options.MaxFeatures));
+            }
+
+            _lengths[row] = length;
+            longest = Math.Max(longest, length);
+            used += length;
+        }
+
+        return longest;
+    }
+}
+
+/// <summary>Numbers as the caller sent them: float32 [N, ...shape].</summary>
+internal sealed class TensorInput(TensorFeatureSpec spec) : FeatureInput
+{
+    private readonly byte[] _name = Encoding.UTF8.GetBytes(spec.Feature);
+    private readonly long[] _rowShape = [.. spec.Shape];
+    private readonly int _rowLength = RowLength(spec.Shape);
+    private readonly BoundTensor _tensor = new(spec.Input, TensorElementType.Float, 1 + spec.Shape.Length);
+
+    public static int RowLength(ImmutableArray<long> rowShape)
+    {
+        var length = 1;
+        foreach (var dimension in rowShape)
+        {
+            length = checked(length * (int)dimension);
+        }
+
+        return length;
+    }
+
+    public override FailureKind Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
+    {
+        if (batch.FindTensor(_name) is not { } column)
+        {
+            return FailureKind.MissingFeature;
+        }
+
+        var elementBytes = column.DataType switch { DataType.Float32 => 4, DataType.Float16 => 2, _ => 0 };
+        if (elementBytes == 0
+            || column.DataLength != (long)batch.Count * _rowLength * elementBytes
+            || !CollectionsMarshal.AsSpan(column.RowShape).SequenceEqual(_rowShape))
+        {
+            return FailureKind.FeatureMismatch;
+        }
+
+        FailMissing(column.Missing, rows, batch.Count);
+        _tensor.Shape(binding, batch.Count, _rowShape, _rowLength);
+        var numbers = _tensor.Data<float>();
+        var data = batch.Buffer.AsSpan(column.DataStart, column.DataLength);
+        if (elementBytes == 4)
+        {
+            MemoryMarshal.Cast<byte, float>(data).CopyTo(numbers);
+        }
+        else
+        {
+            TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(data), numbers);
+        }
+
+        foreach (var row in CollectionsMarshal.AsSpan(column.Missing))
+        {
+            if ((uint)row < (uint)batch.Count)
+            {
+                numbers.Slice(row * _rowLength, _rowLength).Clear();
+            }
+        }
+
+        if (!InputNumbers.Admit(numbers, spec.Min, spec.Max))
+        {
+            FailRowsOutOfRange(numbers, rows);
+        }
+
+        return FailureKind.None;
+    }
+
+    public override void Dispose() => _tensor.Dispose();
+
+    private void FailRowsOutOfRange(Span<float> numbers, RowStates rows)
+    {
+        for (var row = 0; numbers.Length > 0; row++, numbers = numbers[_rowLength..])
+        {
+            var own = numbers[.._rowLength];
+            if (!InputNumbers.Admit(own, spec.Min, spec.Max))
+            {
+                rows.Fail(row, FailureKind.FeatureMismatch);
+                own.Clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+using System.Collections.Immutable;
+using Microsoft.ML.OnnxRuntime;
+using SafetyFilter.Decisions;
+
+namespace SafetyFilter.Scoring;
+
+/// <summary>How one bundle's run over one request ended.</summary>
+/// <param name="Failure">None, or why the whole bundle gave no score; the caller then marks its rows.</param>
+/// <param name="InvalidOutputs">Classifier x candidate cells that were NaN, infinite or outside 0..1; marked in the table.</param>
+/// <param name="Error">What was thrown, with <see cref="FailureKind.Error"/> and, for a wrong shape, <see cref="FailureKind.InvalidOutput"/>.</param>
+internal readonly record struct ScoringOutcome(FailureKind Failure, int InvalidOutputs, Exception? Error);
+
+/// <summary>A loaded model that scores candidates. Immutable and thread-safe; disposing waits for nobody and breaks no running call.</summary>
+internal sealed class ModelBundle : IDisposable
+{
+    private readonly InferenceSession _session;
+    private readonly RunOptions _options = new();
+    private readonly ScratchPool _scratches;
+
+    // One for the owner and one for each running call; the session goes when it falls to 0.
+    private int _holders = 1;
+    private int _disposed;
+
+    public ModelBundle(InferenceSession session, BundleManifest manifest, ReadOnlyMemory<byte> modelSha256)
+    {
+        _session = session;
+        _scratches = new ScratchPool(() => new RunScratch(session, manifest));
+        Manifest = manifest;
+        ModelSha256 = modelSha256;
+        Classifiers = [.. manifest.Classifiers.Select(classifier => $"{manifest.Name}/{classifier.Label}")];
+    }
+
+    public BundleManifest Manifest { get; }
+
+    public string Name => Manifest.Name;
+
+    public string Version => Manifest.Version;
+
+    /// <summary>SHA-256 of model.onnx, 32 bytes.</summary>
+    public ReadOnlyMemory<byte> ModelSha256 { get; }
+
+    /// <summary>"bundle/label", in output order.</summary>
+    public ImmutableArray<string> Classifiers { get; }
+
+    /// <summary>Scores a batch into the rows of a table.</summary>
+    /// <param name="batch">Its features are read; a feature it lacks fails the bundle, a candidate without it only that candidate.</param>
+    /// <param name="table">Sized for the batch. Failures of single candidates are marked in it.</param>
+    /// <param name="slots">For each of <see cref="Classifiers"/> its row of the table, or -1 when unwanted.</param>
+    /// <returns>Never throws for a model's or a caller's fault. On a failure of the whole bundle the table's rows are undefined.</returns>
+    public ScoringOutcome Score(CandidateBatch batch, ScoreTable table, ReadOnlySpan<int> slots)
+    {
+        if (slots.Length != Classifiers.Length)
+        {
+            throw new ArgumentException($"{slots.Length} slots for {Classifiers.Length} classifiers of '{Name}'.", nameof(slots));
+        }
+
+        if (batch.Count == 0)
+        {
+            return default;
+        }
+
+        if (!TryHold())
+        {
+            return new ScoringOutcome(FailureKind.Error, 0, new ObjectDisposedException(Name));
+        }
+
+        RunScratch? scratch = null;
+        var sound = false;
+        try
+        {
+            scratch = _scratches.Rent();
+            var refused = scratch.Fill(batch);
+            if (refused == FailureKind.None && scratch.Usable > 0)
+            {
+                _session.RunWithBinding(_options, scratch.Binding);
+            }
+
+            var invalid = refused == FailureKind.None ? scratch.Read(table, slots) : 0;
+            sound = true;
+            return new ScoringOutcome(refused, invalid, null);
+        }
+        catch (OnnxRuntimeException error) when (RunScratch.IsWrongOutputShape(error))
+        {
+            return new ScoringOutcome(FailureKind.InvalidOutput, 0, error);
+        }
+        catch (Exception error)
+        {
+            return new ScoringOutcome(FailureKind.Error, 0, error);
+        }
+        finally
+        {
+            if (scratch is not null)
+            {
+                _scratches.Return(scratch, sound);
+            }
+
+            Release();
+        }
+    }
+
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) == 0)
+        {
+            Release();
+        }
+    }
+
+    private bool TryHold()
+    {
+        var holders = Volatile.Read(ref _holders);
+        while (holders > 0)
+        {
+            var seen = Interlocked.CompareExchange(ref _holders, holders + 1, holders);
+            if (seen == holders)
+            {
+                return true;
+            }
+
+            holders = seen;
+        }
+
+        return false;
+    }
+
+    private void Release()
+    {
+        if (Interlocked.Decrement(ref _holders) == 0)
+        {
+            _scratches.Dispose();
+            _options.Dispose();
+            _session.Dispose();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
+using SafetyFilter.Decisions;
+
+namespace SafetyFilter.Scoring;
+
+/// <summary>
+/// Everything one call needs, kept for the next: native buffers, the OrtValues over them, and the binding that names them.
+/// Values are made anew only when the batch's shape differs from the last one's. Used by one thread at a time.
+/// </summary>
+internal sealed class RunScratch : IDisposable
+{
+    private readonly FeatureInput[] _inputs;
+    private readonly (BoundTensor Tensor, int Width)[] _outputs;
+    private readonly RowStates _rows = new();
+
+    public RunScratch(InferenceSession session, BundleManifest manifest)
+    {
+        Binding = session.CreateIoBinding();
+        _inputs = [.. manifest.Features.Select(FeatureInput.Create)];
+        _outputs = [.. manifest.Outputs.Select(output => (Output(session, output), output.Labels.Length))];
+    }
+
+    public OrtIoBinding Binding { get; }
+
+    /// <summary>Candidates of the filled batch that have all features.</summary>
+    public int Usable => _rows.Usable;
+
+    /// <summary>Whether ONNX Runtime refused to write an output because it does not have the shape we bound.</summary>
+    /// <remarks>
+    /// The message is all that tells it from other failures. Should it change, a wrong shape shows as an error: still a
+    /// failure, never a score. Letting ONNX Runtime allocate outputs would tell without guessing, for an allocation per call.
+    /// </remarks>
+    public static bool IsWrongOutputShape(OnnxRuntimeException error) =>
+        error.Message.Contains("shape verification failed", StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>Fills the inputs. Anything but None means that the whole batch cannot be scored.</summary>
+    public FailureKind Fill(CandidateBatch batch)
+    {
+        _rows.Reset(batch.Count);
+        foreach (var input in _inputs)
+        {
+            var refused = input.Fill(batch, _rows, Binding);
+            if (refused != FailureKind.None)
+            {
+                return refused;
+            }
+        }
+
+        foreach (var (tensor, width) in _outputs)
+        {
+            tensor.Shape(Binding, batch.Count, width);
+        }
+
+        return FailureKind.None;
+    }
+
+    /// <summary>Copies scores into the wanted rows and marks what is no score. Returns how many outputs were invalid.</summary>
+    public int Read(ScoreTable table, ReadOnlySpan<int> slots)
+    {
+        var invalid = 0;
+        var classifier = 0;
+        foreach (var (tensor, width) in _outputs)
+        {
+            var scores = tensor.Data<float>();
+            for (var column = 0; column < width; column++)
+            {
+                var slot = slots[classifier++];
+                if (slot >= 0)
+                {
+                    invalid += ReadColumn(scores, column, width, table, slot);
+                }
+            }
+        }
+
+        return invalid;
+    }
+
+    public void Dispose()
+    {
+        Binding.Dispose();
+        foreach (var input in _inputs)
+        {
+            input.Dispose();
+        }
+
+        foreach (var (tensor, _) in _outputs)
+        {
+            tensor.Dispose();
+        }
+    }
+
+    private static BoundTensor Output(InferenceSession session, OutputSpec output)
+    {
+        var rank = session.OutputMetadata[output.Name].Dimensions.Length;
+        return new BoundTensor(output.Name, TensorElementType.Float, rank, isOutput: true);
+    }
+
+    private int ReadColumn(ReadOnlySpan<float> scores, int column, int width, ScoreTable table, int slot)
+    {
+        var row = table.Row(slot);
+        var valid = true;
+        for (int i = 0, at = column; i < row.Length; i++, at += width)
+        {
+            var score = scores[at];
+            row[i] = score;
+            valid &= IsScore(score);
+        }
+
+        return valid && !_rows.AnyFailed ? 0 : MarkFailures(row, table, slot);
+    }
+
+    private int MarkFailures(ReadOnlySpan<float> row, ScoreTable table, int slot)
+    {
+        var invalid = 0;
+        for (var i = 0; i < row.Length; i++)
+        {
+            if (_rows[i] is not FailureKind.None and var failure)
+            {
+                table.Fail(slot, i, failure);
+            }
+            else if (!IsScore(row[i]))
+            {
+                table.Fail(slot, i, FailureKind.InvalidOutput);
+                invalid++;
+            }
+        }
+
+        return invalid;
+    }
+
+    // NaN fails both comparisons.
+    private static bool IsScore(float score) => score >= 0 && score <= 1;
+}
+
+/// <summary>Which candidates of a batch lack a usable feature. The first reason found stays.</summary>
+internal sealed class RowStates
+{
+    private FailureKind[] _failures = [];
+    private int _count;
+    private int _failed;
+
+    public bool AnyFailed => _failed > 0;
+
+    public int Usable => _count - _failed;
+
+    public FailureKind this[int row] => _failures[row];
+
+    public void Reset(int count)
+    {
+        if (_failures.Length < count)
+        {
+            _failures = new FailureKind[count];
+        }
+
+        _failures.AsSpan(0, count).Clear();
+        _count = count;
+        _failed = 0;
+    }
+
+    public void Fail(int row, FailureKind kind)
+    {
+        if (_failures[row] == FailureKind.None)
+        {
+            _failures[row] = kind;
+            _failed++;
+        }
+    }
+}
