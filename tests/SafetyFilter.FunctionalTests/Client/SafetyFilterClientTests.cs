@@ -85,7 +85,7 @@ public sealed class SafetyFilterClientTests
     {
         await using var fake = await FakeSidecar.StartAsync(async (request, aborted) =>
         {
-            await Task.Delay(Timeout.InfiniteTimeSpan, aborted);
+            await new TaskCompletionSource().Task.WaitAsync(aborted);
             return FakeSidecar.Allow(request);
         });
         using var client = SafetyFilterClient.Connect("unix:" + fake.Socket, Patient);
@@ -167,7 +167,7 @@ public sealed class SafetyFilterClientTests
         using var client = SafetyFilterClient.Connect("unix:" + fake.Socket, Patient);
         var ended = false;
 
-        await foreach (var _ in client.StreamAsync(Forever(), Cancelled))
+        await foreach (var _ in client.StreamAsync(Forever(Cancelled), Cancelled))
         {
             break;
         }
@@ -179,7 +179,7 @@ public sealed class SafetyFilterClientTests
             try
             {
                 yield return Three();
-                await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
+                await new TaskCompletionSource().Task.WaitAsync(cancellationToken);
             }
             finally
             {
