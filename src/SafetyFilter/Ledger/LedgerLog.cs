@@ -25,4 +25,16 @@ internal static partial class LedgerLog
 
     [LoggerMessage(4005, LogLevel.Information, "Page faults cannot be taken ahead ({Reason}); appends take them")]
     public static partial void CannotPopulate(ILogger logger, string reason);
+
+    [LoggerMessage(4010, LogLevel.Warning, "Publishing to '{Topic}' goes on after sequence {Sequence} with a new producer in {Backoff}: {Reason}")]
+    public static partial void NewProducer(ILogger logger, string topic, ulong sequence, TimeSpan backoff, string reason);
+
+    [LoggerMessage(4011, LogLevel.Error, "The producer for '{Topic}' failed for good ({Code}): {Reason}")]
+    public static partial void ProducerFailed(ILogger logger, string topic, Confluent.Kafka.ErrorCode code, string reason);
+
+    [LoggerMessage(4012, LogLevel.Warning, "The publish cursor in '{Folder}' cannot be saved: {Reason}. A restart publishes more records again")]
+    public static partial void CursorFailed(ILogger logger, string folder, string reason);
+
+    [LoggerMessage(4013, LogLevel.Debug, "librdkafka {Facility}: {Message}")]
+    public static partial void Librdkafka(ILogger logger, string facility, string message);
 }

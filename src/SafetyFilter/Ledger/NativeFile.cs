@@ -49,10 +49,12 @@ internal static unsafe partial class NativeFile
         return error;
     }
 
-    public static int Lock(SafeFileHandle file)
+    /// <summary>Never waits: <see cref="TryAgain"/> when somebody else has it. The kernel lets go when the holder dies.</summary>
+    public static int Lock(SafeFileHandle file, bool exclusive)
     {
+        const int SharedNonBlocking = 1 | 4;
         const int ExclusiveNonBlocking = 2 | 4;
-        return FLock(file, ExclusiveNonBlocking) == 0 ? 0 : Marshal.GetLastPInvokeError();
+        return FLock(file, exclusive ? ExclusiveNonBlocking : SharedNonBlocking) == 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 
     /// <summary>Maps a whole file, shared: a store is in the page cache at once.</summary>

@@ -31,7 +31,7 @@ internal sealed class Spool : IDisposable
     private ulong _lastSequence;
     private long _bytes;
     private ulong _decisions;
-    private bool _closed;
+    private bool _closing;
     private long _refused;
 
     private Spool(
@@ -102,7 +102,7 @@ internal sealed class Spool : IDisposable
             var folder = Path.Combine(options.Path, SpoolFolder.StreamName(streamId));
             SpoolFolder.Create(folder);
             var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch);
-            var epoch = recovery.PreviousEpoch + 1;
+            var epoch = recovery.NextEpoch;
             SpoolFolder.WriteIdentity(options.Path, streamId, epoch);
 
             var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
@@ -140,14 +140,17 @@ internal sealed class Spool : IDisposable
     public AppendResult Append(RecordType type, ReadOnlySpan<byte> body, out LedgerReceipt receipt) =>
         Append(type, body, _patience, out receipt);
 
-    public void Dispose()
+    /// <summary>Writes EpochEnd, brings everything to the disk and ends appending. The folder stays locked until disposal.</summary>
+    public void Close()
     {
         lock (_gate)
         {
-            if (_closed)
+            if (_closing)
             {
                 return;
             }
+
+            _closing = true;
         }
 
         var end = new EpochEnd
@@ -158,12 +161,12 @@ internal sealed class Spool : IDisposable
             Decisions = Volatile.Read(ref _decisions),
         };
         Append(RecordType.EpochEnd, end.ToByteArray(), TimeSpan.FromSeconds(5), out _);
-        lock (_gate)
-        {
-            _closed = true;
-        }
-
         _keeper.Stop();
+    }
+
+    public void Dispose()
+    {
+        Close();
         _lock.Dispose();
     }
 
@@ -214,7 +217,7 @@ internal sealed class Spool : IDisposable
         {
             lock (_gate)
             {
-                if (_closed)
+                if (_closing && type != RecordType.EpochEnd)
                 {
                     return AppendResult.Closed;
                 }
@@ -273,7 +276,7 @@ internal sealed class Spool : IDisposable
             StreamId = StreamIdBytes(),
             Epoch = Epoch,
             TimeUnixNanos = UnixNanos(_time),
-            PreviousEpoch = Recovery.LastSequence == 0 ? 0 : Recovery.PreviousEpoch,
+            PreviousEpoch = Recovery.PreviousEpoch,
             PreviousSequence = Recovery.LastSequence,
             BytesCutOff = (ulong)Recovery.BytesCutOff,
             PreviousEndedCleanly = Recovery.PreviousEndedCleanly,

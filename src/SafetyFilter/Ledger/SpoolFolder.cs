@@ -76,7 +76,14 @@ internal static class SpoolFolder
 
         // flock by hand: .NET's FileShare.None does the same, but swallows errors and can be switched off by environment.
         var handle = File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
-        var error = NativeFile.Lock(handle);
+        var error = NativeFile.Lock(handle, exclusive: true);
+        for (var attempt = 0; error == NativeFile.TryAgain && attempt < 10; attempt++)
+        {
+            // An auditor's IsInUse holds it for an instant.
+            Thread.Sleep(10);
+            error = NativeFile.Lock(handle, exclusive: true);
+        }
+
         if (error == 0)
         {
             RandomAccess.SetLength(handle, 0);
@@ -88,6 +95,21 @@ internal static class SpoolFolder
         throw new LedgerException(error == NativeFile.TryAgain
             ? $"The spool folder '{root}' is in use by process {HolderOf(path)}. Stop it, or give this one its own Ledger:Spool:Path."
             : $"The spool folder '{root}' cannot be locked ({NativeFile.Describe(error)}). Use a local file system that supports flock.");
+    }
+
+    /// <summary>Whether a sidecar has the spool of this stream open.</summary>
+    public static bool IsInUse(string streamFolder)
+    {
+        var path = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(streamFolder)) ?? "", LockFile);
+        try
+        {
+            using var handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            return NativeFile.Lock(handle, exclusive: false) == NativeFile.TryAgain;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Replaces a file: a temporary one, fsync, rename, fsync of the folder. 0 or the errno.</summary>

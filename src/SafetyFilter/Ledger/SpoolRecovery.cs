@@ -1,11 +1,13 @@
 namespace SafetyFilter.Ledger;
 
 /// <summary>What the previous run left behind, and what was done about it.</summary>
+/// <param name="PreviousEpoch">The epoch of the last record; 0 for a new stream.</param>
+/// <param name="NextEpoch">Higher than any that was ever begun here, also one that left no record.</param>
 /// <param name="LastSequence">The last sequence that must not be used again; 0 for a new stream.</param>
 /// <param name="BytesCutOff">Of a torn tail. The bytes are kept in the quarantine folder.</param>
 /// <param name="Damages">Damaged places other than a torn tail. Copies of their segments are in the quarantine folder.</param>
 internal sealed record RecoveryReport(
-    uint PreviousEpoch, ulong LastSequence, bool PreviousEndedCleanly, long BytesCutOff, IReadOnlyList<SpoolDamage> Damages);
+    uint PreviousEpoch, uint NextEpoch, ulong LastSequence, bool PreviousEndedCleanly, long BytesCutOff, IReadOnlyList<SpoolDamage> Damages);
 
 /// <summary>
 /// Brings a stream's folder into a state from which a new run can start. Reads the newest segment only: older ones were
@@ -25,7 +27,7 @@ internal static class SpoolRecovery
             var published = PublishCursor.Read(streamFolder)?.PublishedThrough ?? 0;
             if (segments.Count == 0)
             {
-                return new RecoveryReport(lastEpoch, published, false, cutOff, damages);
+                return new RecoveryReport(published == 0 ? 0 : lastEpoch, lastEpoch + 1, published, false, cutOff, damages);
             }
 
             var (first, path) = segments[^1];
@@ -48,7 +50,8 @@ internal static class SpoolRecovery
             Seal(path, end);
 
             // After a loss of power Kafka may know more than the disk does: never give a number twice.
-            return new RecoveryReport(Math.Max(epoch, lastEpoch), Math.Max(last, published), type == RecordType.EpochEnd, cutOff, damages);
+            return new RecoveryReport(
+                epoch, Math.Max(epoch, lastEpoch) + 1, Math.Max(last, published), type == RecordType.EpochEnd, cutOff, damages);
         }
     }
 

@@ -1,0 +1,139 @@
+using System.Buffers;
+using System.CommandLine;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Google.Protobuf;
+using SafetyFilter.Ledger;
+using SafetyFilter.Lineage.V1;
+
+namespace SafetyFilter.Cli.Audit;
+
+/// <summary><c>safetyfilter audit cat</c>: one JSON object per record and line. Column fields stay columns; NaN is the string "NaN".</summary>
+internal static class CatCommand
+{
+    private static readonly JsonFormatter Formatter = new(JsonFormatter.Settings.Default.WithPreserveProtoFieldNames(true));
+
+    public static Command Create()
+    {
+        var arguments = new LedgerArguments();
+        var command = new Command("cat", "Print the records of a ledger as JSON lines.");
+        arguments.AddTo(command);
+        command.SetAction((parsed, stop) => Task.FromResult(Run(arguments, parsed, stop)));
+        return command;
+    }
+
+    private static int Run(LedgerArguments arguments, ParseResult parsed, CancellationToken stop)
+    {
+        var errors = parsed.InvocationConfiguration.Error;
+        if (arguments.Read(parsed, out var error) is not { } location)
+        {
+            errors.WriteLine(error);
+            return AuditCommand.Unreadable;
+        }
+
+        var output = parsed.InvocationConfiguration.Output;
+        var unreadable = 0;
+        if (location.Path is null)
+        {
+            var failure = TopicSource.Read(
+                location.BootstrapServers!, location.Topic!, location.Settings, (_, _, type, record) => Write(output, type, record), stop);
+            if (failure is not null)
+            {
+                errors.WriteLine(failure);
+                return AuditCommand.Unreadable;
+            }
+
+            return AuditCommand.Verified;
+        }
+
+        if (!SpoolSource.TryOpen(location.Path, out var source, out var problem))
+        {
+            errors.WriteLine(problem);
+            return AuditCommand.Unreadable;
+        }
+
+        foreach (var stream in source.Streams)
+        {
+            using var reader = stream.Open();
+            while (!stop.IsCancellationRequested && reader.Read() is var read && read != SpoolRead.End)
+            {
+                if (read == SpoolRead.Damage)
+                {
+                    unreadable++;
+                    errors.WriteLine($"{reader.Damage.Path} at {reader.Damage.Offset}: {reader.Damage.Kind}, {reader.Damage.Length} bytes are no record");
+                    continue;
+                }
+
+                Write(output, reader.Type, reader.Payload);
+            }
+        }
+
+        return unreadable == 0 ? AuditCommand.Verified : AuditCommand.Findings;
+    }
+
+    private static void Write(TextWriter output, RecordType? type, ReadOnlySpan<byte> record)
+    {
+        var known = RecordFields.TryRead(record, out var fields);
+        var message = Parse(known ? type : null, record);
+        var buffer = new ArrayBufferWriter<byte>(record.Length * 4);
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            json.WriteString("type", type is null ? "unknown" : Name(type.Value));
+            json.WriteString("stream", fields.StreamId.ToString("N"));
+            json.WriteNumber("epoch", fields.Epoch);
+            json.WriteNumber("sequence", fields.Sequence);
+            json.WriteString("leaf_hash", LeafOf(record));
+            json.WritePropertyName("record");
+            if (message is null)
+            {
+                json.WriteBase64StringValue(record);
+            }
+            else
+            {
+                json.WriteRawValue(Formatter.Format(message));
+            }
+
+            json.WriteEndObject();
+        }
+
+        output.WriteLine(Encoding.UTF8.GetString(buffer.WrittenSpan));
+    }
+
+    private static string Name(RecordType type) => type switch
+    {
+        RecordType.Decision => "decision",
+        RecordType.EpochStart => "epoch-start",
+        RecordType.EpochEnd => "epoch-end",
+        _ => "unknown",
+    };
+
+    private static IMessage? Parse(RecordType? type, ReadOnlySpan<byte> record)
+    {
+        try
+        {
+            return type switch
+            {
+                RecordType.Decision => DecisionRecord.Parser.ParseFrom(record),
+                RecordType.EpochStart => EpochStart.Parser.ParseFrom(record),
+                RecordType.EpochEnd => EpochEnd.Parser.ParseFrom(record),
+                _ => null,
+            };
+        }
+        catch (InvalidProtocolBufferException)
+        {
+            return null;
+        }
+    }
+
+    private static string LeafOf(ReadOnlySpan<byte> record)
+    {
+        Span<byte> hash = stackalloc byte[LeafHash.Length];
+        using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        sha.AppendData([0]);
+        sha.AppendData(record);
+        sha.GetHashAndReset(hash);
+        return Convert.ToHexStringLower(hash);
+    }
+}

@@ -1,0 +1,62 @@
+namespace SafetyFilter.Ledger;
+
+/// <summary>All that is wrong with the options, each with section, value and remedy.</summary>
+internal static class LedgerOptionsValidator
+{
+    private const long Page = 4096;
+
+    // Settings that the publisher's promises rest on.
+    private static readonly string[] Reserved =
+        ["bootstrap.servers", "enable.idempotence", "acks", "message.timeout.ms", "enable.gapless.guarantee", "transactional.id"];
+
+    public static List<string> Validate(LedgerOptions options)
+    {
+        var errors = new List<string>();
+        var spool = options.Spool;
+        var smallest = SegmentFormat.FileHeaderLength + SegmentFormat.FrameLength(spool.MaxRecordBytes);
+        Check(errors, spool.Path.Length > 0, "Spool:Path", spool.Path, "Name a folder on a volume that outlives the process.");
+        Check(errors, spool.MaxRecordBytes is >= 1024 and <= SegmentFormat.MaxPayload, "Spool:MaxRecordBytes", spool.MaxRecordBytes,
+            $"Use 1024 to {SegmentFormat.MaxPayload}.");
+        Check(errors, spool.SegmentBytes >= smallest && spool.SegmentBytes <= 1 << 30 && spool.SegmentBytes % Page == 0, "Spool:SegmentBytes",
+            spool.SegmentBytes, $"Use a multiple of {Page} that holds a record of MaxRecordBytes (at least {smallest}), at most 1 GiB.");
+        Check(errors, spool.SyncInterval >= TimeSpan.FromMilliseconds(1) && spool.SyncInterval <= TimeSpan.FromSeconds(10), "Spool:SyncInterval",
+            spool.SyncInterval, "Use 1 ms to 10 s.");
+        Check(errors, spool.AppendPatience >= TimeSpan.Zero && spool.AppendPatience <= TimeSpan.FromSeconds(10), "Spool:AppendPatience",
+            spool.AppendPatience, "Use 0 to 10 s.");
+
+        var kafka = options.Kafka;
+        if (kafka.Enabled)
+        {
+            Check(errors, kafka.Topic.Length is > 0 and <= 249, "Kafka:Topic", kafka.Topic, "Use a topic name of 1 to 249 characters.");
+            Check(errors, kafka.Source.Length > 0, "Kafka:Source", kafka.Source, "CloudEvents need a source; use a URI reference.");
+            Check(errors, kafka.Partition >= -1, "Kafka:Partition", kafka.Partition, "Use a partition's number, or -1 to have it chosen.");
+            Check(errors, kafka.Compression is "none" or "gzip" or "snappy" or "lz4" or "zstd", "Kafka:Compression", kafka.Compression,
+                "Use none, gzip, snappy, lz4 or zstd.");
+            Check(errors, kafka.Linger >= TimeSpan.Zero && kafka.Linger <= TimeSpan.FromSeconds(10), "Kafka:Linger", kafka.Linger, "Use 0 to 10 s.");
+            Check(errors, kafka.MaxInFlightBytes is >= 1 << 20 and <= 32 << 20, "Kafka:MaxInFlightBytes", kafka.MaxInFlightBytes,
+                "Use 1 MiB to 32 MiB.");
+            Check(errors, kafka.MaxInFlightRecords is >= 1 and <= 1_000_000, "Kafka:MaxInFlightRecords", kafka.MaxInFlightRecords,
+                "Use 1 to 1,000,000.");
+            Check(errors, kafka.CursorInterval >= TimeSpan.Zero && kafka.CursorInterval <= TimeSpan.FromMinutes(1), "Kafka:CursorInterval",
+                kafka.CursorInterval, "Use 0 to 1 min.");
+            Check(errors, kafka.RetainPublishedBytes >= 0, "Kafka:RetainPublishedBytes", kafka.RetainPublishedBytes, "Use 0 or more bytes.");
+            foreach (var name in Reserved)
+            {
+                if (kafka.Producer.TryGetValue(name, out var value))
+                {
+                    Check(errors, false, $"Kafka:Producer:{name}", value, "Remove it: the ledger sets it, because nothing may be lost or reordered.");
+                }
+            }
+        }
+
+        return errors;
+    }
+
+    private static void Check<T>(List<string> errors, bool holds, string name, T value, string remedy)
+    {
+        if (!holds)
+        {
+            errors.Add($"Ledger:{name} is '{value}'. {remedy}");
+        }
+    }
+}

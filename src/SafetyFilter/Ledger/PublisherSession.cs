@@ -1,0 +1,143 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using Confluent.Kafka;
+using Microsoft.Extensions.Logging;
+
+namespace SafetyFilter.Ledger;
+
+/// <summary>One producer from its making to its first permanent error. After that the publisher makes another, from the watermark.</summary>
+internal sealed class PublisherSession : IDisposable
+{
+    private readonly IProducer<byte[], byte[]> _producer;
+    private readonly KafkaOptions _options;
+    private readonly InFlightWindow _window;
+    private readonly ILogger _logger;
+    private readonly Action<string> _onTrouble;
+
+    // One handler for all messages. It runs on the poll thread and inside Flush, perhaps at once; what it throws is lost.
+    private readonly Action<DeliveryReport<byte[], byte[]>> _onDelivered;
+    private volatile string? _failure;
+
+    public PublisherSession(KafkaOptions options, InFlightWindow window, ILogger logger, Action<string> onTrouble)
+    {
+        _options = options;
+        _window = window;
+        _logger = logger;
+        _onTrouble = onTrouble;
+        _onDelivered = OnDelivered;
+        _producer = new ProducerBuilder<byte[], byte[]>(Settings(options))
+            .SetErrorHandler((_, error) => OnError(error))
+            .SetLogHandler((_, message) => LedgerLog.Librdkafka(_logger, message.Facility, message.Message))
+            .Build();
+    }
+
+    /// <summary>Why this producer must not be used any more; null while it may.</summary>
+    public string? Failure => _failure;
+
+    public static Dictionary<string, string> Settings(KafkaOptions options)
+    {
+        var settings = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            // One batch may hold one record of the largest size; the broker has the last word.
+            ["message.max.bytes"] = (SegmentFormat.MaxPayload + (1 << 20)).ToString(CultureInfo.InvariantCulture),
+            ["queue.buffering.max.messages"] = (options.MaxInFlightRecords + 1).ToString(CultureInfo.InvariantCulture),
+            ["queue.buffering.max.kbytes"] = "65536",
+            ["linger.ms"] = options.Linger.TotalMilliseconds.ToString(CultureInfo.InvariantCulture),
+            ["compression.type"] = options.Compression,
+            ["dotnet.producer.delivery.report.fields"] = "value,status",
+        };
+        foreach (var (name, value) in options.Producer)
+        {
+            settings[name] = value;
+        }
+
+        // What the promises rest on comes last and wins.
+        settings["bootstrap.servers"] = options.BootstrapServers;
+        settings["enable.idempotence"] = "true";
+        settings["acks"] = "all";
+        settings["message.timeout.ms"] = "0";
+
+        // A record that Kafka refuses for good stops the producer instead of leaving a hole before its successors.
+        settings["enable.gapless.guarantee"] = "true";
+        return settings;
+    }
+
+    /// <summary>The stream's partition by its random half. Throws while Kafka cannot be asked.</summary>
+    public int ChoosePartition(Guid streamId)
+    {
+        using var admin = new DependentAdminClientBuilder(_producer.Handle).Build();
+        var topics = admin.GetMetadata(_options.Topic, TimeSpan.FromSeconds(5)).Topics;
+        if (topics.Count != 1 || topics[0].Error.IsError || topics[0].Partitions.Count == 0)
+        {
+            throw new KafkaException(topics.Count == 1 && topics[0].Error.IsError ? topics[0].Error : new Error(ErrorCode.UnknownTopicOrPart));
+        }
+
+        Span<byte> id = stackalloc byte[16];
+        streamId.TryWriteBytes(id, bigEndian: true, out _);
+        return (int)(BinaryPrimitives.ReadUInt64BigEndian(id[8..]) % (ulong)topics[0].Partitions.Count);
+    }
+
+    /// <summary>False when the producer's queue is full for now, or when it failed for good (see <see cref="Failure"/>).</summary>
+    public bool TryProduce(TopicPartition target, Message<byte[], byte[]> message)
+    {
+        try
+        {
+            _producer.Produce(target, message, _onDelivered);
+            return true;
+        }
+        catch (ProduceException<byte[], byte[]> error)
+        {
+            if (error.Error.Code != ErrorCode.Local_QueueFull)
+            {
+                Fail(error.Error);
+            }
+
+            return false;
+        }
+    }
+
+    public void Dispose()
+    {
+        if (_failure is null)
+        {
+            // What does not get through now is published again by the next run.
+            _producer.Flush(TimeSpan.FromSeconds(2));
+        }
+
+        _producer.Dispose();
+    }
+
+    private void OnDelivered(DeliveryReport<byte[], byte[]> report)
+    {
+        if (report.Error.IsError || report.Status != PersistenceStatus.Persisted)
+        {
+            Fail(report.Error);
+            return;
+        }
+
+        _window.Acknowledge(RecordFields.Trailer(report.Value));
+    }
+
+    private void OnError(Error error)
+    {
+        if (error.IsFatal)
+        {
+            Fail(error);
+            return;
+        }
+
+        _onTrouble(error.Reason);
+    }
+
+    private void Fail(Error error)
+    {
+        if (_failure is null)
+        {
+            _failure = error.Reason;
+            _onTrouble(error.Code == ErrorCode.MsgSizeTooLarge
+                ? $"{error.Reason}: raise max.message.bytes of topic '{_options.Topic}'"
+                : error.Reason);
+            LedgerLog.ProducerFailed(_logger, _options.Topic, error.Code, error.Reason);
+        }
+    }
+}
