@@ -1,3 +1,9 @@
 using System.CommandLine;
+using SafetyFilter.Cli.Demo;
+using SafetyFilter.Cli.Load;
 
-return await new RootCommand("A safety filter beside a recommendation ranker: see it work, load it, audit what it decided.").Parse(args).InvokeAsync();
+return await new RootCommand("A safety filter beside a recommendation ranker: see it work, load it, audit what it decided.")
+{
+    DemoCommand.Create(),
+    LoadCommand.Create(),
+}.Parse(args).InvokeAsync();

@@ -90,7 +90,7 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
         }
 
         var exit = await sidecar.StopAsync(StopPatience);
-        _checks.Require(exit == 0, "the sidecar drained and ended with exit code 0 on SIGTERM", $"it ended with {exit?.ToString() ?? "SIGKILL after 30 s"}");
+        _checks.Require(exit == 0, "the sidecar drained and ended with exit code 0 on SIGTERM", exit is null ? "it had to be killed after 30 s" : $"it ended with {exit}");
         if (exit != 0)
         {
             screen.Tail(sidecar.Output);

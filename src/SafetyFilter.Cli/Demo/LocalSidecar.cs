@@ -39,6 +39,9 @@ internal sealed partial class LocalSidecar : IAsyncDisposable
 
     public int ProcessId { get; private set; }
 
+    /// <summary>From the start of the process until it said that it serves.</summary>
+    public TimeSpan StartTime { get; private set; }
+
     /// <summary>What it wrote to standard output and standard error, in the order it arrived.</summary>
     public IReadOnlyList<string> Output
     {
@@ -62,8 +65,10 @@ internal sealed partial class LocalSidecar : IAsyncDisposable
         var sidecar = new LocalSidecar(Describe(settings), settings["Listen__UnixSocket"]);
         try
         {
+            var start = Stopwatch.GetTimestamp();
             sidecar.Launch();
             await sidecar.WaitUntilServingAsync(ready, cancellationToken);
+            sidecar.StartTime = Stopwatch.GetElapsedTime(start);
             return sidecar;
         }
         catch
