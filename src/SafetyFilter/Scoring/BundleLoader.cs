@@ -118,7 +118,7 @@ internal sealed class BundleLoader
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            Refuse(name, $"It cannot be read: {error.Message} Restore the file and the right to read it.");
+            Refuse(name, $"It cannot be read: {error.Message.Trim()} Restore the file and the right to read it.");
         }
 
         return null;
@@ -134,7 +134,7 @@ internal sealed class BundleLoader
         }
         catch (OnnxRuntimeException error)
         {
-            Refuse(ManifestReader.ModelFile, $"ONNX Runtime refuses it: {error.Message} Export it again, for this version.");
+            Refuse(ManifestReader.ModelFile, $"ONNX Runtime refuses it: {error.Message.Trim()} Export it again, for this version.");
             return null;
         }
 

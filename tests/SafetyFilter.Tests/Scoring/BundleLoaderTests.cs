@@ -230,6 +230,18 @@ public sealed class BundleLoaderTests
     }
 
     [Fact]
+    public void Load_OutputThatIsAConstantOfOtherSize_IsRefusedByTheWarmUp()
+    {
+        using var bundle = TestBundle.Simple();
+        bundle.Model = Onnx.Model(Onnx.Graph(
+            [Onnx.Node("Relu", ["embedding"], ["unused"])],
+            [Onnx.Value("embedding", Onnx.Float, -1, 2)],
+            [Onnx.Value("scores", Onnx.Float, -1, 1)],
+            Onnx.Tensor("scores", Enumerable.Repeat(0.5f, 4096).ToArray(), 4096, 1))).Bytes;
+        Assert.Contains("Tensor size mismatch", bundle.Refusal(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Load_FlatOutputOfOneClassifier_Scores()
     {
         using var bundle = new TestBundle(
