@@ -35,6 +35,7 @@ internal sealed class BundleLoader
 
     private ModelBundle? Load(BundleManifest manifest, DateOnly today)
     {
+        var understood = _errors.Count == 0;
         CheckPlaceAndDate(manifest, today);
         var (model, golden) = ReadFiles(manifest);
         if (model is not null)
@@ -45,7 +46,8 @@ internal sealed class BundleLoader
             }
         }
 
-        var test = golden is null ? null : GoldenTest.Read(golden, manifest, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
+        // What golden.json must hold follows from the manifest: with a faulty one its errors would mislead.
+        var test = golden is null || !understood ? null : GoldenTest.Read(golden, manifest, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
         return _errors.Count == 0 && model is not null && test is not null ? Start(manifest, model, test) : null;
     }
 

@@ -88,6 +88,22 @@ public sealed class ModelBundleTests
     }
 
     [Fact]
+    public void Score_NoCandidates_DoesNothing()
+    {
+        using var bundle = TestBundle.Simple();
+        using var model = bundle.Load();
+        Assert.Equal(default, model.Score(BatchBuilder.Of(0).Build()).Outcome);
+    }
+
+    [Fact]
+    public void Score_SubnormalNumbers_ScoreAsZero()
+    {
+        using var bundle = TestBundle.Linear([1e38f, 0], 2, ["alpha"]);
+        using var model = bundle.Load();
+        Assert.Equal([0.5f], model.Score(BatchBuilder.Of(1).Tensor("embedding", [1.1e-38f, 0]).Build()).Table.Row(0).ToArray());
+    }
+
+    [Fact]
     public void Score_FeatureAbsent_FailsTheBundleAsMissing()
     {
         using var bundle = TestBundle.Simple();
