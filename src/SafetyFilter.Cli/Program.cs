@@ -1,4 +1,5 @@
 using System.CommandLine;
+using SafetyFilter.Cli;
 using SafetyFilter.Cli.Demo;
 using SafetyFilter.Cli.Load;
 
@@ -6,4 +7,6 @@ return await new RootCommand("A safety filter beside a recommendation ranker: se
 {
     DemoCommand.Create(),
     LoadCommand.Create(),
+    AuditCommand.Create(),
+    PolicyCommand.Create(),
 }.Parse(args).InvokeAsync();
