@@ -48,6 +48,11 @@ internal sealed class GoldenTest
                 return null;
             }
 
+            for (var i = 0; i < candidates.Length; i++)
+            {
+                CheckKinds(candidates[i], manifest, $"$.candidates[{i}]", faults);
+            }
+
             var expected = manifest.Classifiers.Select(classifier => ReadScores(root["expected"][classifier.Label], candidates.Length)).ToArray();
             return new GoldenTest(manifest, tolerance, candidates, expected);
         }
@@ -172,9 +177,7 @@ internal sealed class GoldenTest
         var none = new float[column.RowLength];
         for (var row = 0; row < batch.Count; row++)
         {
-            // A row of another length counts as missing, and then its expected score says which candidate that was.
-            var numbers = _candidates[row % _candidates.Length].GetValueOrDefault(feature.Feature) as float[];
-            if (numbers?.Length != column.RowLength)
+            if (_candidates[row % _candidates.Length].GetValueOrDefault(feature.Feature) is not float[] numbers)
             {
                 numbers = none;
                 column.Missing.Add(row);
@@ -213,6 +216,18 @@ internal sealed class GoldenTest
         }
 
         return features;
+    }
+
+    private static void CheckKinds(Dictionary<string, object> candidate, BundleManifest manifest, string path, JsonFaults faults)
+    {
+        foreach (var feature in manifest.Features)
+        {
+            if (feature is TensorFeatureSpec tensor && candidate.GetValueOrDefault(feature.Feature) is var numbers and not null
+                && (numbers as float[])?.Length != TensorInput.RowLength(tensor.Shape))
+            {
+                faults.Add($"{path}.{feature.Feature}", $"is not the {TensorInput.RowLength(tensor.Shape)} numbers that the manifest asks for. Correct the row.");
+            }
+        }
     }
 
     private static double?[] ReadScores(JsonField field, int count)
