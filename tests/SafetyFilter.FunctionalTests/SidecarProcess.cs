@@ -101,6 +101,9 @@ internal sealed class SidecarProcess : IAsyncDisposable
         {
             ["Listen__UnixSocket"] = UnixSocket,
             ["Listen__Tcp"] = "127.0.0.1:0",
+            ["Listen__Metrics"] = "127.0.0.1:0",
+            // Not Production, so that a test may switch Chaos on.
+            ["ASPNETCORE_ENVIRONMENT"] = "Test",
             ["Listen__ReadyFile"] = ReadyFile,
             ["Ledger__Spool__Folder"] = Spool,
             ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "models"),

@@ -72,7 +72,9 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
         var all = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["Listen__UnixSocket"] = UnixSocket,
-            ["Listen__Tcp"] = "127.0.0.1:0",
+            // Whatever listens on this machine already, the demo is not in its way.
+            ["Listen__Tcp"] = "",
+            ["Listen__Metrics"] = "",
             ["Ledger__Spool__Folder"] = Spool,
             ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "models"),
             ["Policies__Folder"] = Path.Combine(AppContext.BaseDirectory, "policies"),
@@ -107,11 +109,16 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
                 advance();
             }, cancellationToken));
 
+        tally.Check(_checks, options.Requests);
+        if (tally.Answered == 0)
+        {
+            return;
+        }
+
         screen.Decisions(tally.Examples);
         screen.Latency(tally, WarmUp);
         screen.Surfaces(tally);
         screen.Harm(tally);
-        tally.Check(_checks, options.Requests);
     }
 
     private async Task BreakAsync(Ranker ranker, SafetyFilterClient client, CancellationToken cancellationToken)

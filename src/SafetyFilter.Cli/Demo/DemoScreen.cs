@@ -62,7 +62,7 @@ internal sealed class DemoScreen(IAnsiConsole console)
         console.Write(table);
 
         void Row(string name, HistogramBase times) => table.AddRow(
-            [Cell(name), .. new[] { 50, 90, 99, 99.9, 100 }.Select(percentile => Number(times.GetValueAtPercentile(percentile) / 1000.0, "0.00"))]);
+            [Cell(name), .. new[] { 50, 90, 99, 99.9, 100 }.Select(percentile => Number((times.TotalCount == 0 ? 0 : times.GetValueAtPercentile(percentile)) / 1000.0, "0.00"))]);
     }
 
     public void Surfaces(TrafficTally tally)
