@@ -17,6 +17,8 @@ train.SetAction(parsed =>
     Console.WriteLine($"{watch.Elapsed:mm\\:ss} read {samples.Count} samples");
     TextSafety.Build(folder, root, parsed.GetValue(seed), samples, templates);
     Console.WriteLine($"{watch.Elapsed:mm\\:ss} wrote text-safety");
+    EmbeddingSafety.Build(folder, root, parsed.GetValue(seed), samples, templates);
+    Console.WriteLine($"{watch.Elapsed:mm\\:ss} wrote embedding-safety");
 });
 
 var table = new Option<string>("--file") { Description = "The table to write.", Required = true };

@@ -6,11 +6,12 @@ namespace SafetyFilter.Training.Bundles;
 
 /// <summary>What a threshold may cost before it is shipped, measured on everything but the dev split.</summary>
 /// <param name="Action">The action that the threshold is for.</param>
+/// <param name="From">The lowest threshold considered.</param>
 /// <param name="Precision">Least precision on the calibration fold's own labels.</param>
 /// <param name="Candidates">Most flagged share of candidate titles.</param>
 /// <param name="Benign">Most flagged share of benign text that mentions people and identities.</param>
 /// <param name="Group">Most flagged share of any one group of that text.</param>
-internal sealed record ThresholdRule(string Action, double Precision, double Candidates, double Benign, double Group);
+internal sealed record ThresholdRule(string Action, double From, double Precision, double Candidates, double Benign, double Group);
 
 /// <summary>One head's scores over the corpus: picks its thresholds, then measures them on rows that nothing was chosen on.</summary>
 internal sealed class Report(IReadOnlyList<Sample> samples, float[] scores, int head, IReadOnlyList<Sample> templates, float[] templateScores)
@@ -25,7 +26,7 @@ internal sealed class Report(IReadOnlyList<Sample> samples, float[] scores, int 
         var chosen = new SortedDictionary<string, double>(StringComparer.Ordinal);
         foreach (var rule in rules)
         {
-            chosen[rule.Action] = Grid().First(threshold => threshold >= 0.999 || Allows(rule, threshold));
+            chosen[rule.Action] = Grid().First(threshold => threshold >= 0.999 || (threshold >= rule.From && Allows(rule, threshold)));
         }
 
         return chosen;

@@ -70,6 +70,7 @@ internal static class Corpus
             samples.AddRange(Load(folder, file, label, head));
         }
 
+        samples.AddRange(CounterExamples.All());
         return samples;
     }
 

@@ -5,8 +5,8 @@ namespace SafetyFilter.Training.Learning;
 
 /// <summary>
 /// Learns an embedding per n-gram bucket (in the manner of fastText: Joulin et al. 2016) so that the sum of a text's rows,
-/// brought to length 1, serves linear heads for all label families and a few questions about what kind of text it is. The
-/// heads are thrown away; the embedding is what stays.
+/// brought to length 1, serves linear heads for all label families. The heads are thrown away; the embedding is
+/// what stays.
 /// </summary>
 internal sealed class EncoderTrainer
 {
@@ -37,8 +37,8 @@ internal sealed class EncoderTrainer
         }
     }
 
-    /// <summary>One pass. A target is (head, label, weight).</summary>
-    public void TrainEpoch(int[] order, IReadOnlyList<int[]> features, Func<int, IReadOnlyList<(int Head, float Label, float Weight)>> targets, float rate, Random random)
+    /// <summary>One pass over the given samples in a seeded order. weak: a factor per head on its weak negatives.</summary>
+    public void TrainEpoch(int[] order, IReadOnlyList<Sample> samples, IReadOnlyList<int[]> features, float[] weak, float headRate, float rowRate, Random random)
     {
         var sum = new float[_width];
         var unit = new float[_width];
@@ -55,13 +55,19 @@ internal sealed class EncoderTrainer
 
             TensorPrimitives.Multiply(sum, 1 / length, unit);
             Array.Clear(slope);
-            foreach (var (head, label, weight) in targets(i))
+            for (int head = 0; head < _biases.Length; head++)
             {
+                float weight = samples[i].Weights[head] * (samples[i].Labelled[head] ? 1 : weak[head]);
+                if (weight == 0)
+                {
+                    continue;
+                }
+
                 var row = _heads.AsSpan(head * _width, _width);
-                float error = weight * ((float)Metrics.Sigmoid(TensorPrimitives.Dot<float>(row, unit) + _biases[head]) - label);
+                float error = weight * ((float)Metrics.Sigmoid(TensorPrimitives.Dot<float>(row, unit) + _biases[head]) - samples[i].Labels[head]);
                 TensorPrimitives.MultiplyAdd(row, error, slope, slope);
                 _headSquares[head] += error * error;
-                float step = rate * error / (MathF.Sqrt(_headSquares[head]) + 1e-3f);
+                float step = headRate * error / (MathF.Sqrt(_headSquares[head]) + 1e-3f);
                 TensorPrimitives.MultiplyAdd(unit, -step, row, row);
                 _biases[head] -= step;
             }
@@ -75,12 +81,10 @@ internal sealed class EncoderTrainer
             {
                 _squares[index] += square;
                 var row = _table.AsSpan(index * _width, _width);
-                TensorPrimitives.MultiplyAdd(slope, -rate * RowRate / (MathF.Sqrt(_squares[index]) + 1e-6f), row, row);
+                TensorPrimitives.MultiplyAdd(slope, -rowRate / (MathF.Sqrt(_squares[index]) + 1e-6f), row, row);
             }
         }
     }
-
-    public float RowRate { get; init; } = 0.1f;
 
     /// <summary>The table as int8 with one factor per column; row 0, the padding, is zero.</summary>
     public (sbyte[] Table, float[] ColumnScale) Quantize()
