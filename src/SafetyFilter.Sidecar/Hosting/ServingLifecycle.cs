@@ -14,7 +14,7 @@ internal sealed partial class ServingLifecycle(
     SidecarOptions options,
     ServingLoader loader,
     ServingStore serving,
-    Spool ledger,
+    DecisionLedger ledger,
     BoundEndpoints endpoints,
     HealthServiceImpl health,
     IHostApplicationLifetime lifetime,
@@ -62,7 +62,8 @@ internal sealed partial class ServingLifecycle(
     public Task StopAsync(CancellationToken cancellationToken)
     {
         serving.Swap(null);
-        ledger.Dispose();
+        var left = ledger.Close(LedgerFlushTimeout);
+        LedgerClosed(logger, ledger.Spool.LastSequence, left);
         if (options.Listen.ReadyFile.Length > 0)
         {
             File.Delete(options.Listen.ReadyFile);
@@ -71,11 +72,7 @@ internal sealed partial class ServingLifecycle(
         return Task.CompletedTask;
     }
 
-    public Task StoppedAsync(CancellationToken cancellationToken)
-    {
-        Stopped(logger, ledger.LastSequence);
-        return Task.CompletedTask;
-    }
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     private void Load()
     {
@@ -91,7 +88,7 @@ internal sealed partial class ServingLifecycle(
             serving.Swap(snapshot);
             SetHealth(HealthCheckResponse.Types.ServingStatus.Serving);
             var note = endpoints.Describe(options.Listen.UnixSocket);
-            Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.StreamId, ledger.Epoch);
+            Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.Spool.StreamId, ledger.Spool.Epoch);
             if (options.Listen.ReadyFile.Length > 0)
             {
                 note.WriteTo(options.Listen.ReadyFile);
@@ -129,6 +126,6 @@ internal sealed partial class ServingLifecycle(
     [LoggerMessage(EventIds.Draining, LogLevel.Information, "Draining: health says NOT_SERVING, the listeners close after {Delay}")]
     private static partial void Draining(ILogger logger, TimeSpan delay);
 
-    [LoggerMessage(EventIds.Stopped, LogLevel.Information, "Stopped; the ledger ends at sequence {Sequence}")]
-    private static partial void Stopped(ILogger logger, ulong sequence);
+    [LoggerMessage(EventIds.LedgerClosed, LogLevel.Information, "The ledger is closed at sequence {Sequence}; {Left} records are left for the next run to publish")]
+    private static partial void LedgerClosed(ILogger logger, ulong sequence, ulong left);
 }

@@ -28,7 +28,7 @@ internal static class SidecarHost
             await using var app = builder.Build();
 
             // Opened before anything listens: without a ledger there is nothing to serve.
-            app.Services.GetRequiredService<Spool>();
+            app.Services.GetRequiredService<DecisionLedger>();
             app.MapSidecar(options);
             var lifecycle = app.Services.GetRequiredService<ServingLifecycle>();
             await app.RunAsync();

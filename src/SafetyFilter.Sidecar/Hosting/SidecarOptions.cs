@@ -27,6 +27,7 @@ internal sealed class SidecarOptions
         .. Limits.Validate(),
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),
+        .. LedgerOptionsValidator.Validate(Ledger),
         .. Drain.Validate(),
         .. Telemetry.Validate(),
     ];

@@ -93,9 +93,11 @@ internal static class SidecarSetup
         services.AddSingleton<ServingStore>();
         services.AddSingleton<BreakerEvents>();
         services.AddSingleton<FilterEngine>();
-        services.AddSingleton(static provider => new FilterMetrics(provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName)));
-        services.AddSingleton(provider => Spool.Open(
-            options.Ledger.Spool, Build, TimeProvider.System, provider.GetRequiredService<ILogger<Spool>>()));
+        services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
+        services.AddSingleton<FilterMetrics>();
+        services.AddSingleton(provider => DecisionLedger.Open(
+            options.Ledger, Build, TimeProvider.System, provider.GetRequiredService<Meter>(), provider.GetRequiredService<ILoggerFactory>()));
+        services.AddSingleton(static provider => provider.GetRequiredService<DecisionLedger>().Spool);
         services.AddSingleton<ServingLoader>();
         services.AddSingleton<ServingLifecycle>();
         services.AddHostedService(static provider => provider.GetRequiredService<ServingLifecycle>());

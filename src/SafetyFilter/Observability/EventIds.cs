@@ -7,9 +7,8 @@ internal static class EventIds
     public const int Serving = 1000;
     public const int LoadFailed = 1001;
     public const int Draining = 1002;
-    public const int Stopped = 1003;
+    public const int LedgerClosed = 1003;
     public const int BundleLoaded = 1004;
-    public const int PolicyLoaded = 1005;
 
     // Requests: 1100
     public const int BundleThrew = 1100;

@@ -1,0 +1,74 @@
+using System.Diagnostics.Metrics;
+using Microsoft.Extensions.Logging;
+using SafetyFilter.Observability;
+
+namespace SafetyFilter.Ledger;
+
+/// <summary>The spool and, when Kafka is configured, the publisher that empties it.</summary>
+internal sealed class DecisionLedger : IDisposable
+{
+    private readonly ulong _sequenceAtOpen;
+    private KafkaPublisher? _publisher;
+
+    private DecisionLedger(Spool spool, KafkaPublisher? publisher)
+    {
+        Spool = spool;
+        _publisher = publisher;
+        _sequenceAtOpen = spool.Recovery.LastSequence;
+    }
+
+    public Spool Spool { get; }
+
+    /// <summary>Opens the spool, starts publishing if Kafka is on, and shows both on <paramref name="meter"/>.</summary>
+    /// <exception cref="LedgerException">The spool cannot be used; the message says why and what to do.</exception>
+    public static DecisionLedger Open(LedgerOptions options, string build, TimeProvider time, Meter meter, ILoggerFactory loggers)
+    {
+        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>());
+        KafkaPublisher? publisher = null;
+        if (options.Kafka.Enabled)
+        {
+            publisher = new KafkaPublisher(spool, options.Kafka, time, loggers.CreateLogger<KafkaPublisher>());
+            publisher.Start();
+        }
+
+        var ledger = new DecisionLedger(spool, publisher);
+        LedgerMetrics.Observe(meter, ledger.Read);
+        return ledger;
+    }
+
+    /// <summary>
+    /// Ends the epoch, then gives Kafka <paramref name="patience"/> to take what it does not have. What it has not taken
+    /// by then stays in the spool, and the next run publishes it.
+    /// </summary>
+    /// <returns>Records left for the next run to publish.</returns>
+    public ulong Close(TimeSpan patience)
+    {
+        Spool.Close();
+        _publisher?.Flush(patience);
+        var left = _publisher?.Lag ?? 0;
+        StopPublishing();
+        return left;
+    }
+
+    public void Dispose()
+    {
+        StopPublishing();
+        Spool.Dispose();
+    }
+
+    private void StopPublishing()
+    {
+        _publisher?.Dispose();
+        _publisher = null;
+    }
+
+    private LedgerReading Read() => new(
+        (long)(Spool.LastSequence - _sequenceAtOpen),
+        Spool.AppendedBytes,
+        Spool.RefusedAppends,
+        Spool.SyncFailures,
+        (long)(Spool.LastSequence - Math.Min(Spool.DurableSequence, Spool.LastSequence)),
+        (long)(_publisher?.Lag ?? 0),
+        _publisher?.OldestUnpublishedAge ?? TimeSpan.Zero,
+        Spool.Trouble is not null);
+}

@@ -1,0 +1,32 @@
+using System.Diagnostics.Metrics;
+
+namespace SafetyFilter.Observability;
+
+/// <summary>What the ledger's instruments show, read when somebody scrapes.</summary>
+/// <param name="Records">Records appended by this run.</param>
+/// <param name="Bytes">Their bytes with frames.</param>
+/// <param name="Refused">Appends that found no room.</param>
+/// <param name="SyncFailures">fdatasync calls that failed.</param>
+/// <param name="NotDurable">Records that are not on the disk yet.</param>
+/// <param name="Unpublished">Records that Kafka does not have yet; 0 without Kafka.</param>
+/// <param name="OldestUnpublished">How long the oldest of them has waited.</param>
+/// <param name="IsTroubled">Whether the disk fails.</param>
+internal readonly record struct LedgerReading(
+    long Records, long Bytes, long Refused, long SyncFailures, long NotDurable, long Unpublished, TimeSpan OldestUnpublished, bool IsTroubled);
+
+/// <summary>The instruments of the ledger. Names are stable: dashboards and alerts use them.</summary>
+internal static class LedgerMetrics
+{
+    public static void Observe(Meter meter, Func<LedgerReading> read)
+    {
+        meter.CreateObservableCounter("safetyfilter.ledger.records", () => read().Records, "{record}", "Records appended to the spool");
+        meter.CreateObservableCounter("safetyfilter.ledger.bytes", () => read().Bytes, "By", "Bytes appended to the spool");
+        meter.CreateObservableCounter("safetyfilter.ledger.refused", () => read().Refused, "{record}", "Appends refused for lack of room: their requests were refused");
+        meter.CreateObservableCounter("safetyfilter.ledger.sync_failures", () => read().SyncFailures, "{failure}", "fdatasync calls that failed");
+        meter.CreateObservableGauge("safetyfilter.ledger.not_durable", () => read().NotDurable, "{record}", "Records that are not on the disk yet");
+        meter.CreateObservableGauge("safetyfilter.ledger.unpublished", () => read().Unpublished, "{record}", "Records that Kafka does not have yet");
+        meter.CreateObservableGauge(
+            "safetyfilter.ledger.oldest_unpublished_age", () => read().OldestUnpublished.TotalSeconds, "s", "Age of the oldest record that Kafka does not have yet");
+        meter.CreateObservableGauge("safetyfilter.ledger.troubled", () => read().IsTroubled ? 1 : 0, "1", "1 while the spool's disk fails");
+    }
+}
