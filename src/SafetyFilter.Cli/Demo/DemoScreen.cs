@@ -40,7 +40,7 @@ internal sealed class DemoScreen(IAnsiConsole console)
             });
     }
 
-    public void Decisions(IReadOnlyList<(Answer Answer, int Row)> examples)
+    public void Decisions(IEnumerable<(Answer Answer, int Row)> examples)
     {
         var table = NewTable("A few decisions", "surface", "rank", "title", "action", "why");
         foreach (var (answer, row) in examples)
@@ -95,12 +95,12 @@ internal sealed class DemoScreen(IAnsiConsole console)
 
     public void Outage(Outage outage)
     {
-        var table = NewTable("What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "first failure", "breaker open from request");
+        var table = NewTable("What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "why no scores, in order", "breaker open from request");
         foreach (var surface in outage.Surfaces)
         {
             table.AddRow(
                 Cell(surface.Profile.Name), Number(surface.Requests), Number(surface.Candidates), Number(surface.FailedClosed), Number(surface.FailedOpen),
-                Number(surface.Shown), Number(surface.Blocked), Cell(PlainWords.Failure(surface.FirstFailure)),
+                Number(surface.Shown), Number(surface.Blocked), Cell(PlainWords.Failures(surface.Kinds)),
                 Cell(surface.BreakerOpenAt > 0 ? surface.BreakerOpenAt.ToString(CultureInfo.InvariantCulture) : "never"));
         }
 

@@ -93,17 +93,17 @@ internal sealed class Spool : IDisposable
     public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null)
     {
         logger ??= NullLogger.Instance;
-        SpoolFolder.Create(options.Path);
-        var lockHandle = SpoolFolder.Lock(options.Path);
+        SpoolFolder.Create(options.Folder);
+        var lockHandle = SpoolFolder.Lock(options.Folder);
         Segment? first = null;
         try
         {
-            var (streamId, lastEpoch) = SpoolFolder.ReadIdentity(options.Path) ?? Adopt(options.Path, time);
-            var folder = Path.Combine(options.Path, SpoolFolder.StreamName(streamId));
+            var (streamId, lastEpoch) = SpoolFolder.ReadIdentity(options.Folder) ?? Adopt(options.Folder, time);
+            var folder = Path.Combine(options.Folder, SpoolFolder.StreamName(streamId));
             SpoolFolder.Create(folder);
             var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch);
             var epoch = recovery.NextEpoch;
-            SpoolFolder.WriteIdentity(options.Path, streamId, epoch);
+            SpoolFolder.WriteIdentity(options.Folder, streamId, epoch);
 
             var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
             first = Segment.TryCreate(path, options.SegmentBytes, out var problem)
