@@ -106,9 +106,9 @@ internal sealed class Spool : IDisposable
             SpoolFolder.WriteIdentity(options.Folder, streamId, epoch);
 
             var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
-            first = Segment.TryCreate(path, options.SegmentBytes, out var error)
+            first = Segment.TryCreate(path, options.SegmentBytes, out var problem)
                 ?? throw new LedgerException(
-                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{folder}' ({NativeFile.Describe(error)}). " +
+                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{folder}' ({problem}). " +
                     "Free space, or lower Ledger:Spool:SegmentBytes.");
             var header = new SegmentHeader(streamId, epoch, recovery.LastSequence + 1, UnixNanos(time));
             first.Begin_NeedsLock(header);
