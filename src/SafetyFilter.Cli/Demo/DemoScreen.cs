@@ -95,13 +95,13 @@ internal sealed class DemoScreen(IAnsiConsole console)
 
     public void Outage(Outage outage)
     {
-        var table = NewTable("What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "why no scores, in order", "breaker open from request");
+        var table = NewTable("What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "why unscored");
         foreach (var surface in outage.Surfaces)
         {
             table.AddRow(
                 Cell(surface.Profile.Name), Number(surface.Requests), Number(surface.Candidates), Number(surface.FailedClosed), Number(surface.FailedOpen),
-                Number(surface.Shown), Number(surface.Blocked), Cell(PlainWords.Failures(surface.Kinds)),
-                Cell(surface.BreakerOpenAt > 0 ? surface.BreakerOpenAt.ToString(CultureInfo.InvariantCulture) : "never"));
+                Number(surface.Shown), Number(surface.Blocked),
+                Cell(PlainWords.Failures(surface.Kinds) + (surface.BreakerOpenAt > 0 ? $" (from request {surface.BreakerOpenAt})" : "")));
         }
 
         console.Write(table);
