@@ -7,6 +7,6 @@ return await new RootCommand("A safety filter beside a recommendation ranker: se
 {
     DemoCommand.Create(),
     LoadCommand.Create(),
-    PolicyCommand.Create(),
     AuditCommand.Create(),
+    PolicyCommand.Create(),
 }.Parse(args).InvokeAsync();

@@ -1,9 +1,29 @@
+using System.CommandLine;
+using System.Diagnostics;
+using SafetyFilter.Training.Bundles;
+using SafetyFilter.Training.Data;
 using SafetyFilter.Training.Unicode;
 
-// unicode-fold DATA FILE: writes the table behind TextNormalizer, to be done only when the featurizer itself changes.
-if (args is ["unicode-fold", var data, var file])
+var data = new Option<string>("--data") { Description = "Folder with the labelled data sets.", Required = true };
+var output = new Option<string>("--out") { Description = "Folder that receives the bundles, as <name>/<version>/.", Required = true };
+var seed = new Option<int>("--seed") { Description = "Seed of every random choice.", DefaultValueFactory = _ => 1 };
+var train = new RootCommand("Trains the reference bundles text-safety and embedding-safety.") { data, output, seed };
+train.SetAction(parsed =>
 {
-    File.WriteAllText(file, UnicodeFoldWriter.Write(data));
-}
+    var watch = Stopwatch.StartNew();
+    string folder = parsed.GetRequiredValue(data), root = parsed.GetRequiredValue(output);
+    var samples = Corpus.Load(folder);
+    var templates = Corpus.Load(folder, "bias_templates", "toxic", Corpus.Toxicity).ToList();
+    Console.WriteLine($"{watch.Elapsed:mm\\:ss} read {samples.Count} samples");
+    TextSafety.Build(folder, root, parsed.GetValue(seed), samples, templates);
+    Console.WriteLine($"{watch.Elapsed:mm\\:ss} wrote text-safety");
+    EmbeddingSafety.Build(folder, root, parsed.GetValue(seed), samples, templates);
+    Console.WriteLine($"{watch.Elapsed:mm\\:ss} wrote embedding-safety");
+});
 
-return 0;
+var table = new Option<string>("--file") { Description = "The table to write.", Required = true };
+var unicode = new Command("unicode-fold", "Writes the table behind TextNormalizer. Every model must be trained anew after it.") { data, table };
+unicode.SetAction(parsed => File.WriteAllText(parsed.GetRequiredValue(table), UnicodeFoldWriter.Write(parsed.GetRequiredValue(data))));
+train.Subcommands.Add(unicode);
+
+return train.Parse(args).Invoke();

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Grpc.Net.Client;
 using SafetyFilter.Cli.Demo;
 using SafetyFilter.Client;
@@ -13,10 +14,10 @@ namespace SafetyFilter.FunctionalTests;
 /// await using var sidecar = await SidecarProcess.StartAsync(("Limits__MaxCandidates", "10"));
 /// using var client = sidecar.Client();
 /// </code>
-/// A test that restarts on the same spool calls <see cref="RestartAsync"/>. Disposing kills what still runs and removes
+/// Policies are the reference ones with a generous budget. A test that restarts on the same spool calls <see cref="RestartAsync"/>. Disposing kills what still runs and removes
 /// the folder.
 /// </remarks>
-internal sealed class SidecarProcess : IAsyncDisposable
+internal sealed partial class SidecarProcess : IAsyncDisposable
 {
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("sf-");
     private LocalSidecar _process = null!;
@@ -101,10 +102,13 @@ internal sealed class SidecarProcess : IAsyncDisposable
         {
             ["Listen__UnixSocket"] = UnixSocket,
             ["Listen__Tcp"] = "127.0.0.1:0",
+            ["Listen__Metrics"] = "127.0.0.1:0",
+            // Not Production, so that a test may switch Chaos on.
+            ["ASPNETCORE_ENVIRONMENT"] = "Test",
             ["Listen__ReadyFile"] = ReadyFile,
             ["Ledger__Spool__Folder"] = Spool,
             ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "models"),
-            ["Policies__Folder"] = Path.Combine(AppContext.BaseDirectory, "policies"),
+            ["Policies__Folder"] = WritePatientPolicies(),
         };
         foreach (var (key, value) in settings)
         {
@@ -113,6 +117,25 @@ internal sealed class SidecarProcess : IAsyncDisposable
 
         _process = await LocalSidecar.StartAsync(all, ReadReadyFile, TestContext.Current.CancellationToken);
     }
+
+    /// <summary>
+    /// The reference policies with the largest budget there is. Tests share the machine with builds, and a classifier that
+    /// did not get its millisecond would fail by its fail mode, as it should. A test of budgets sets Policies__Folder.
+    /// </summary>
+    private string WritePatientPolicies()
+    {
+        var folder = Directory.CreateDirectory(Path.Combine(Folder, "policies"));
+        foreach (var file in Directory.EnumerateFiles(Path.Combine(AppContext.BaseDirectory, "policies"), "*.yaml"))
+        {
+            var patient = BudgetLine().Replace(File.ReadAllText(file), "budget_us: 1000000");
+            File.WriteAllText(Path.Combine(folder.FullName, Path.GetFileName(file)), patient);
+        }
+
+        return folder.FullName;
+    }
+
+    [GeneratedRegex(@"budget_us:\s*\d+", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex BudgetLine();
 
     private bool ReadReadyFile()
     {

@@ -35,10 +35,11 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
             var ranker = new Ranker(catalogue, options.Seed);
 
             screen.Chapter("A ranker asks");
-            await UsingSidecarAsync([], client => PlayAsync(ranker, client, cancellationToken), cancellationToken);
+            await UsingSidecarAsync("first", [], client => PlayAsync(ranker, client, cancellationToken), cancellationToken);
 
             screen.Chapter($"A classifier breaks: every run of {BrokenBundle} fails from here on");
             await UsingSidecarAsync(
+                "second",
                 // Faults are refused in Production, which is what an unset environment means.
                 [("ASPNETCORE_ENVIRONMENT", "Demo"), ("Chaos__Enabled", "true"), ($"Chaos__Bundles__{BrokenBundle}__FaultRate", "1.0")],
                 client => BreakAsync(ranker, client, cancellationToken),
@@ -67,12 +68,14 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
 
     /// <summary>Starts a sidecar on the demo's one spool, has it used, and stops it as an operator would.</summary>
     private async Task UsingSidecarAsync(
-        (string Key, string Value)[] settings, Func<SafetyFilterClient, Task> use, CancellationToken cancellationToken)
+        string run, (string Key, string Value)[] settings, Func<SafetyFilterClient, Task> use, CancellationToken cancellationToken)
     {
         var all = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["Listen__UnixSocket"] = UnixSocket,
-            ["Listen__Tcp"] = "127.0.0.1:0",
+            // Whatever listens on this machine already, the demo is not in its way.
+            ["Listen__Tcp"] = "",
+            ["Listen__Metrics"] = "",
             ["Ledger__Spool__Folder"] = Spool,
             ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "models"),
             ["Policies__Folder"] = Path.Combine(AppContext.BaseDirectory, "policies"),
@@ -90,7 +93,7 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
         }
 
         var exit = await sidecar.StopAsync(StopPatience);
-        _checks.Require(exit == 0, "the sidecar drained and ended with exit code 0 on SIGTERM", exit is null ? "it had to be killed after 30 s" : $"it ended with {exit}");
+        _checks.Require(exit == 0, $"the sidecar's {run} run drained and ended with exit code 0 on SIGTERM", exit is null ? "it had to be killed after 30 s" : $"it ended with {exit}");
         if (exit != 0)
         {
             screen.Tail(sidecar.Output);
@@ -107,11 +110,16 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
                 advance();
             }, cancellationToken));
 
+        tally.Check(_checks, options.Requests);
+        if (tally.Answered == 0)
+        {
+            return;
+        }
+
         screen.Decisions(tally.Examples);
         screen.Latency(tally, WarmUp);
         screen.Surfaces(tally);
         screen.Harm(tally);
-        tally.Check(_checks, options.Requests);
     }
 
     private async Task BreakAsync(Ranker ranker, SafetyFilterClient client, CancellationToken cancellationToken)

@@ -40,7 +40,7 @@ internal sealed class DemoScreen(IAnsiConsole console)
             });
     }
 
-    public void Decisions(IReadOnlyList<(Answer Answer, int Row)> examples)
+    public void Decisions(IEnumerable<(Answer Answer, int Row)> examples)
     {
         var table = NewTable("A few decisions", "surface", "rank", "title", "action", "why");
         foreach (var (answer, row) in examples)
@@ -62,7 +62,7 @@ internal sealed class DemoScreen(IAnsiConsole console)
         console.Write(table);
 
         void Row(string name, HistogramBase times) => table.AddRow(
-            [Cell(name), .. new[] { 50, 90, 99, 99.9, 100 }.Select(percentile => Number(times.GetValueAtPercentile(percentile) / 1000.0, "0.00"))]);
+            [Cell(name), .. new[] { 50, 90, 99, 99.9, 100 }.Select(percentile => Number((times.TotalCount == 0 ? 0 : times.GetValueAtPercentile(percentile)) / 1000.0, "0.00"))]);
     }
 
     public void Surfaces(TrafficTally tally)
@@ -95,13 +95,13 @@ internal sealed class DemoScreen(IAnsiConsole console)
 
     public void Outage(Outage outage)
     {
-        var table = NewTable("What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "first failure", "breaker open from request");
+        var table = NewTable("What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "why unscored");
         foreach (var surface in outage.Surfaces)
         {
             table.AddRow(
                 Cell(surface.Profile.Name), Number(surface.Requests), Number(surface.Candidates), Number(surface.FailedClosed), Number(surface.FailedOpen),
-                Number(surface.Shown), Number(surface.Blocked), Cell(PlainWords.Failure(surface.FirstFailure)),
-                Cell(surface.BreakerOpenAt > 0 ? surface.BreakerOpenAt.ToString(CultureInfo.InvariantCulture) : "never"));
+                Number(surface.Shown), Number(surface.Blocked),
+                Cell(PlainWords.Failures(surface.Kinds) + (surface.BreakerOpenAt > 0 ? $" (from request {surface.BreakerOpenAt})" : "")));
         }
 
         console.Write(table);

@@ -40,6 +40,18 @@ internal sealed class LedgerComparison
 
     private void Compare(string spool, AnswerLog answers)
     {
+        using (var verifier = new LedgerVerifier())
+        {
+            Faults = verifier.AddSpool(spool, out var error)
+                ? [.. verifier.Findings.Select(finding => $"{finding.Kind} at {Path.GetFileName(finding.Source)}:{finding.Position}: {finding.Text}")]
+                : [error ?? "it cannot be read"];
+        }
+
+        if (!Directory.Exists(spool))
+        {
+            return;
+        }
+
         var pending = new Dictionary<(Guid Stream, uint Epoch, ulong Sequence), Answer>();
         foreach (var answer in answers.All)
         {

@@ -42,9 +42,9 @@ internal sealed class Outage(string bundle)
         foreach (var surface in Surfaces)
         {
             checks.Require(
-                surface.FirstFailure == FailureKind.Error && surface.BreakerOpenAt > 0,
+                surface.ErrorsBeforeBreaker && surface.BreakerOpenAt > 0,
                 $"{surface.Profile.Name} saw {bundle} fail, then its breaker open",
-                surface.FirstFailure == FailureKind.None ? "no failure was marked" : $"the first mark was {surface.FirstFailure} and the breaker {(surface.BreakerOpenAt > 0 ? "opened" : "stayed shut")}");
+                surface.Kinds.Count == 0 ? "no failure was marked" : $"it saw {PlainWords.Failures(surface.Kinds)}");
         }
 
         Closed("kids");
@@ -133,16 +133,19 @@ internal sealed class OutageSurface(SurfaceProfile profile)
 
     public int Blocked { get; private set; }
 
-    public FailureKind FirstFailure { get; private set; }
+    /// <summary>Why the bundle gave no scores, each reason once, in the order in which they appeared.</summary>
+    public List<FailureKind> Kinds { get; } = [];
+
+    public bool ErrorsBeforeBreaker => Kinds.IndexOf(FailureKind.Error) is >= 0 and var error && error < Kinds.IndexOf(FailureKind.BreakerOpen);
 
     /// <summary>The request (counted from 1) that first found the breaker open; 0 for none.</summary>
     public int BreakerOpenAt { get; private set; }
 
     public void Saw(FailureKind failure)
     {
-        if (FirstFailure == FailureKind.None)
+        if (!Kinds.Contains(failure))
         {
-            FirstFailure = failure;
+            Kinds.Add(failure);
         }
 
         if (failure == FailureKind.BreakerOpen && BreakerOpenAt == 0)

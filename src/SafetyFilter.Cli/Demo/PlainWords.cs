@@ -8,9 +8,6 @@ namespace SafetyFilter.Cli.Demo;
 /// <summary>Decisions as a person would say them.</summary>
 internal static class PlainWords
 {
-    // Real texts of these families insult; a demo on a shared screen needs only their shape.
-    private static readonly string[] Masked = ["toxicity", "hate"];
-
     public static string Action(Verdict verdict) => verdict.Action switch
     {
         FilterAction.Allow => "allow",
@@ -37,7 +34,9 @@ internal static class PlainWords
             : $"rule {verdict.RuleId}: {verdict.ReasonCode}, {verdict.Severity.ToString().ToLowerInvariant()}{seen}{basis}";
     }
 
-    public static string Failure(FailureKind kind) => kind switch
+    public static string Failures(IEnumerable<FailureKind> kinds) => string.Join(", then ", kinds.Select(Failure));
+
+    private static string Failure(FailureKind kind) => kind switch
     {
         FailureKind.None => "none",
         FailureKind.Error => "error",
@@ -52,7 +51,7 @@ internal static class PlainWords
 
     public static string Title(CatalogueItem item, int length)
     {
-        var title = item.Family is { } family && Masked.Contains(family) ? Mask(item.Title) : item.Title;
+        var title = item.ShownMasked ? Mask(item.Title) : item.Title;
         return title.Length <= length ? title : title[..Whole(title, length - 1)] + "…";
     }
 

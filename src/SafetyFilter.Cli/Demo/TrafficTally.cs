@@ -7,7 +7,10 @@ namespace SafetyFilter.Cli.Demo;
 /// <summary>What the ordinary traffic came to: times, actions per surface, and what became of the harmful candidates. Not thread-safe.</summary>
 internal sealed class TrafficTally
 {
-    private readonly HashSet<(string Rule, string Surface)> _shown = [];
+    private const int MostExamples = 9;
+
+    private readonly HashSet<(string Surface, FilterAction Action)> _shown = [];
+    private readonly List<(Answer Answer, int Row)> _examples = [];
 
     /// <summary>Microseconds, as the answers say.</summary>
     public LongHistogram Engine { get; } = new(1, 60_000_000, 3);
@@ -19,8 +22,9 @@ internal sealed class TrafficTally
 
     public SortedDictionary<(string Surface, string Family), HarmCounts> Harm { get; } = [];
 
-    /// <summary>Decisions worth showing: the first of each rule and surface that comes with scores.</summary>
-    public List<(Answer Answer, int Row)> Examples { get; } = [];
+    /// <summary>Decisions worth showing, the gravest first.</summary>
+    public IEnumerable<(Answer Answer, int Row)> Examples =>
+        _examples.OrderByDescending(example => example.Answer.Result![example.Row].Action).ThenBy(example => example.Answer.Surface, StringComparer.Ordinal).Take(MostExamples);
 
     public int Answered { get; private set; }
 
@@ -80,15 +84,16 @@ internal sealed class TrafficTally
         return sum;
     }
 
+    /// <summary>One decision of each action on each surface: what was placed and restricted, or what was ordinary and allowed.</summary>
     private void Exhibit(Answer answer, Verdict verdict)
     {
-        const int Enough = 7;
-        if (Examples.Count < Enough
+        var telling = (verdict.Action == FilterAction.Allow) == (answer.Items[verdict.Row].Family is null);
+        if (telling
+            && verdict.Basis == VerdictBasis.Evaluated
             && answer.Result!.Message.Scores.Count > 0
-            && (verdict.Action != FilterAction.Allow || verdict.Row == 1)
-            && _shown.Add((verdict.RuleId, answer.Surface)))
+            && _shown.Add((answer.Surface, verdict.Action)))
         {
-            Examples.Add((answer, verdict.Row));
+            _examples.Add((answer, verdict.Row));
         }
     }
 

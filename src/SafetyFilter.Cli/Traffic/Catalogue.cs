@@ -27,8 +27,10 @@ internal sealed class Catalogue(IReadOnlyList<CatalogueItem> ordinary, IReadOnly
         return item with
         {
             ContentVersion = $"v{1 + random.Next(3)}",
-            CreatorTier = random.Pick<string>(harmful ? ["new", "new", "established"] : ["new", "established", "established", "partner"]),
-            Reports = harmful ? random.Next(40) : random.Next(3),
+            CreatorTier = random.Pick<string>(harmful ? ["new", "unverified", "established"] : ["new", "established", "established", "partner"]),
+            AccountAgeDays = random.Next(harmful ? 30 : 3_000),
+            PublisherKind = harmful ? "person" : random.Pick<string>(["person", "person", "person", "company", "news"]),
+            MadeForKids = harmful || random.Next(5) < 2,
         };
     }
 }

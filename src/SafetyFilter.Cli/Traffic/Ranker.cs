@@ -50,11 +50,11 @@ internal sealed class Ranker(Catalogue catalogue, ulong seed)
 
     private CatalogueItem Ordinary(Page page, ref SplitMix64 random)
     {
-        // A ranker does not show an item twice; on a catalogue smaller than the page it must.
-        for (var attempt = 0; attempt < 50; attempt++)
+        // A ranker shows no item twice and children only what is meant for them; on a page larger than its catalogue it must.
+        for (var attempt = 0; attempt < 100; attempt++)
         {
             var item = catalogue.Ordinary[_popularity.Sample(ref random)];
-            if (!page.Items.Contains(item))
+            if ((item.MadeForKids || !page.Surface.ForChildren) && !page.Items.Contains(item))
             {
                 return item;
             }
@@ -120,7 +120,9 @@ internal sealed class Page
         _items.Add(item);
         var row = Query.AddCandidate(item.Id, item.ContentVersion, item.Language)
             .Attribute("creator_tier", item.CreatorTier)
-            .Attribute("reports", item.Reports);
+            .Attribute("account_age_days", item.AccountAgeDays)
+            .Attribute("publisher_kind", item.PublisherKind)
+            .Attribute("made_for_kids", item.MadeForKids);
         if (Surface.HasTexts)
         {
             row.Text("text", item.Title);

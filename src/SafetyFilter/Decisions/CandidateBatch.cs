@@ -22,7 +22,10 @@ internal sealed class CandidateBatch
 
     public Utf8Slice RequestId { get; set; }
     public Utf8Slice Surface { get; set; }
+
+    /// <summary>As sent; <see cref="EffectivePurpose"/> is what counts.</summary>
     public Utf8Slice Purpose { get; set; }
+
     public Utf8Slice Territory { get; set; }
     public Utf8Slice AgeBand { get; set; }
     public Utf8Slice Experiment { get; set; }
@@ -41,6 +44,9 @@ internal sealed class CandidateBatch
     public List<AttributeColumn> Attributes { get; } = [];
 
     public ReadOnlySpan<byte> this[Utf8Slice slice] => slice.In(Buffer);
+
+    /// <summary>The purpose in UTF-8; a caller that names none means "recommendation".</summary>
+    public ReadOnlySpan<byte> EffectivePurpose => Purpose.IsEmpty ? "recommendation"u8 : this[Purpose];
 
     public TextColumn AddText() => Add(Texts, _spareTexts);
 

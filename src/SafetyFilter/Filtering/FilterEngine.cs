@@ -77,11 +77,11 @@ internal sealed partial class FilterEngine(
                 $"surface '{batch.Surface.ToString(batch.Buffer)}' is not served by any loaded policy. Send one of: {snapshot.Surfaces}.");
         }
 
-        if (!found.Policy.Serves(batch[batch.Purpose]))
+        if (!found.Policy.Serves(batch.EffectivePurpose))
         {
             return new Refusal(
                 RefusalKind.PurposeNotAllowed,
-                $"purpose '{batch.Purpose.ToString(batch.Buffer)}' is not one that policy '{found.Policy.Name}' serves. Send one of: {string.Join(", ", found.Policy.Purposes)}.");
+                $"purpose '{System.Text.Encoding.UTF8.GetString(batch.EffectivePurpose)}' is not one that policy '{found.Policy.Name}' serves. Send one of: {string.Join(", ", found.Policy.Purposes)}.");
         }
 
         plan = found;

@@ -30,7 +30,7 @@ internal static class DecisionRecordEncoder
         into.Bytes(10, batch[batch.Territory]);
         into.Bytes(11, batch[batch.AgeBand]);
         into.Bytes(12, batch[batch.Experiment]);
-        into.Bytes(13, batch[batch.Purpose]);
+        into.Bytes(13, batch.EffectivePurpose);
         into.Bytes(14, terms.Policy);
         into.Bytes(15, terms.PolicyRevision);
         into.Bytes(16, terms.ConfigRevision);

@@ -12,7 +12,7 @@ internal sealed class LedgerOptions
 internal sealed class SpoolOptions
 {
     /// <summary>The folder that holds the stream; made when missing. One process at a time. Use a volume that outlives the process.</summary>
-    public string Path { get; set; } = "ledger";
+    public string Folder { get; set; } = "ledger";
 
     /// <summary>64 MiB: preallocated one ahead, so that a full disk is seen this much before it matters.</summary>
     public long SegmentBytes { get; set; } = 64L << 20;

@@ -14,7 +14,7 @@ internal static class LedgerOptionsValidator
         var errors = new List<string>();
         var spool = options.Spool;
         var smallest = SegmentFormat.FileHeaderLength + SegmentFormat.FrameLength(spool.MaxRecordBytes);
-        Check(errors, spool.Path.Length > 0, "Spool:Path", spool.Path, "Name a folder on a volume that outlives the process.");
+        Check(errors, spool.Folder.Length > 0, "Spool:Folder", spool.Folder, "Name a folder on a volume that outlives the process.");
         Check(errors, spool.MaxRecordBytes is >= 1024 and <= SegmentFormat.MaxPayload, "Spool:MaxRecordBytes", spool.MaxRecordBytes,
             $"Use 1024 to {SegmentFormat.MaxPayload}.");
         Check(errors, spool.SegmentBytes >= smallest && spool.SegmentBytes <= 1 << 30 && spool.SegmentBytes % Page == 0, "Spool:SegmentBytes",

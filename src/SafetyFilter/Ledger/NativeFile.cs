@@ -12,6 +12,10 @@ internal static unsafe partial class NativeFile
 {
     public const int TryAgain = 11; // EAGAIN, which is EWOULDBLOCK on Linux
     private const int Interrupted = 4; // EINTR
+    private const int ReadOnly = 0;
+    private const int ReadWrite = 2;
+    private const int Create = 0x40;
+    private const int CloseOnExec = 0x80000;
     private const int PopulateWrite = 23; // MADV_POPULATE_WRITE, Linux 5.14
 
     public static int DataSync(SafeFileHandle file)
@@ -25,17 +29,14 @@ internal static unsafe partial class NativeFile
     /// <summary>Makes names in a folder durable: new, renamed or removed files.</summary>
     public static int SyncFolder(string path)
     {
-        const int ReadOnly = 0;
-        const int CloseOnExec = 0x80000;
-        var descriptor = Open(path, ReadOnly | CloseOnExec);
-        if (descriptor < 0)
-        {
-            return Marshal.GetLastPInvokeError();
-        }
-
-        using var handle = new SafeFileHandle(descriptor, ownsHandle: true);
-        return Sync(handle);
+        using var folder = OpenRead(path, out var error);
+        return error != 0 ? error : Sync(folder);
     }
+
+    /// <summary>Opens a file or folder without any lock of .NET's.</summary>
+    public static SafeFileHandle OpenRead(string path, out int error) => Open(path, ReadOnly | CloseOnExec, out error);
+
+    public static SafeFileHandle OpenOrCreate(string path, out int error) => Open(path, ReadWrite | Create | CloseOnExec, out error);
 
     /// <summary>Reserves blocks, so that a later store into the mapping cannot meet a full disk.</summary>
     public static int Allocate(SafeFileHandle file, long length)
@@ -60,9 +61,9 @@ internal static unsafe partial class NativeFile
     /// <summary>Maps a whole file, shared: a store is in the page cache at once.</summary>
     public static int Map(SafeFileHandle file, long length, out byte* start)
     {
-        const int ReadWrite = 1 | 2;
+        const int ReadAndWrite = 1 | 2;
         const int Shared = 1;
-        var address = MMap(0, (nuint)length, ReadWrite, Shared, file, 0);
+        var address = MMap(0, (nuint)length, ReadAndWrite, Shared, file, 0);
         start = address == -1 ? null : (byte*)address;
         return address == -1 ? Marshal.GetLastPInvokeError() : 0;
     }
@@ -73,7 +74,18 @@ internal static unsafe partial class NativeFile
     public static int Populate(byte* start, long length) =>
         MAdvise((nint)start, (nuint)length, PopulateWrite) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
+    /// <summary>Deletes a file if it can: it may be gone, or on a disk that is.</summary>
+    public static void Remove(string path) => _ = Unlink(path);
+
     public static string Describe(int error) => $"errno {error}: {Marshal.GetPInvokeErrorMessage(error)}";
+
+    private static SafeFileHandle Open(string path, int flags, out int error)
+    {
+        const int OwnerAndGroup = 0x1A0; // 0640
+        var descriptor = Open(path, flags, OwnerAndGroup);
+        error = descriptor < 0 ? Marshal.GetLastPInvokeError() : 0;
+        return new SafeFileHandle(descriptor, ownsHandle: true);
+    }
 
     [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
     private static partial int FDataSync(SafeFileHandle file);
@@ -88,7 +100,7 @@ internal static unsafe partial class NativeFile
     private static partial int FLock(SafeFileHandle file, int operation);
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Open(string path, int flags);
+    private static partial int Open(string path, int flags, int mode);
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     private static partial nint MMap(nint address, nuint length, int protection, int flags, SafeFileHandle file, nint offset);
@@ -98,4 +110,7 @@ internal static unsafe partial class NativeFile
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     private static partial int MAdvise(nint address, nuint length, int advice);
+
+    [LibraryImport("libc", EntryPoint = "unlink", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Unlink(string path);
 }

@@ -38,38 +38,34 @@ internal sealed unsafe class Segment : IDisposable
 
     public bool IsPinned => Volatile.Read(ref _pins) != 0;
 
-    /// <summary>Makes a file with all its blocks reserved and its name durable. Null with the errno when the disk will not.</summary>
-    public static Segment? TryCreate(string path, long length, out int error)
+    /// <summary>Makes a file with all its blocks reserved and its name durable. Null, and why, when the disk will not.</summary>
+    public static Segment? TryCreate(string path, long length, out string problem)
     {
-        SafeFileHandle? file = null;
+        problem = "";
+        SafeFileHandle file;
         try
         {
             file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
-            byte* start = null;
-            error = NativeFile.Allocate(file, length);
-            error = error != 0 ? error : NativeFile.Sync(file);
-            error = error != 0 ? error : NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(path)!);
-            error = error != 0 ? error : NativeFile.Map(file, length, out start);
-            if (error == 0)
-            {
-                var segment = new Segment(path, file, start, length);
-                file = null;
-                return segment;
-            }
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            error = failure.HResult;
-        }
-        finally
-        {
-            if (file is not null)
-            {
-                file.Dispose();
-                File.Delete(path);
-            }
+            problem = failure.Message;
+            return null;
         }
 
+        byte* start = null;
+        var error = NativeFile.Allocate(file, length);
+        error = error != 0 ? error : NativeFile.Sync(file);
+        error = error != 0 ? error : NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(path)!);
+        error = error != 0 ? error : NativeFile.Map(file, length, out start);
+        if (error == 0)
+        {
+            return new Segment(path, file, start, length);
+        }
+
+        problem = NativeFile.Describe(error);
+        file.Dispose();
+        NativeFile.Remove(path);
         return null;
     }
 

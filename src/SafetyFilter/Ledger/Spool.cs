@@ -93,22 +93,22 @@ internal sealed class Spool : IDisposable
     public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null)
     {
         logger ??= NullLogger.Instance;
-        SpoolFolder.Create(options.Path);
-        var lockHandle = SpoolFolder.Lock(options.Path);
+        SpoolFolder.Create(options.Folder);
+        var lockHandle = SpoolFolder.Lock(options.Folder);
         Segment? first = null;
         try
         {
-            var (streamId, lastEpoch) = SpoolFolder.ReadIdentity(options.Path) ?? Adopt(options.Path, time);
-            var folder = Path.Combine(options.Path, SpoolFolder.StreamName(streamId));
+            var (streamId, lastEpoch) = SpoolFolder.ReadIdentity(options.Folder) ?? Adopt(options.Folder, time);
+            var folder = Path.Combine(options.Folder, SpoolFolder.StreamName(streamId));
             SpoolFolder.Create(folder);
             var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch);
             var epoch = recovery.NextEpoch;
-            SpoolFolder.WriteIdentity(options.Path, streamId, epoch);
+            SpoolFolder.WriteIdentity(options.Folder, streamId, epoch);
 
             var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
-            first = Segment.TryCreate(path, options.SegmentBytes, out var error)
+            first = Segment.TryCreate(path, options.SegmentBytes, out var problem)
                 ?? throw new LedgerException(
-                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{folder}' ({NativeFile.Describe(error)}). " +
+                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{folder}' ({problem}). " +
                     "Free space, or lower Ledger:Spool:SegmentBytes.");
             var header = new SegmentHeader(streamId, epoch, recovery.LastSequence + 1, UnixNanos(time));
             first.Begin_NeedsLock(header);

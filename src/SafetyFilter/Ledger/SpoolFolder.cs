@@ -74,9 +74,15 @@ internal static class SpoolFolder
     {
         var path = Path.Combine(root, LockFile);
 
-        // flock by hand: .NET's FileShare.None does the same, but swallows errors and can be switched off by environment.
-        var handle = File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
-        var error = NativeFile.Lock(handle, exclusive: true);
+        // By hand: .NET's own use of flock swallows errors, can be switched off by environment, and for any FileShare takes
+        // at least a shared lock, which would fail here without a word on who holds the other.
+        var handle = NativeFile.OpenOrCreate(path, out var error);
+        if (error != 0)
+        {
+            throw new LedgerException($"'{path}' cannot be opened ({NativeFile.Describe(error)}). Make the spool folder writable.");
+        }
+
+        error = NativeFile.Lock(handle, exclusive: true);
         for (var attempt = 0; error == NativeFile.TryAgain && attempt < 10; attempt++)
         {
             // An auditor's IsInUse holds it for an instant.
@@ -101,15 +107,8 @@ internal static class SpoolFolder
     public static bool IsInUse(string streamFolder)
     {
         var path = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(streamFolder)) ?? "", LockFile);
-        try
-        {
-            using var handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            return NativeFile.Lock(handle, exclusive: false) == NativeFile.TryAgain;
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            return false;
-        }
+        using var handle = NativeFile.OpenRead(path, out var error);
+        return error == 0 && NativeFile.Lock(handle, exclusive: false) == NativeFile.TryAgain;
     }
 
     /// <summary>Replaces a file: a temporary one, fsync, rename, fsync of the folder. 0 or the errno.</summary>
@@ -162,7 +161,9 @@ internal static class SpoolFolder
 
     private static string HolderOf(string lockPath)
     {
-        var text = File.ReadAllText(lockPath).Trim();
-        return text.Length > 0 ? text : "(unknown)";
+        using var handle = NativeFile.OpenRead(lockPath, out var error);
+        Span<byte> text = stackalloc byte[20];
+        var length = error == 0 ? RandomAccess.Read(handle, text, 0) : 0;
+        return length > 0 ? System.Text.Encoding.ASCII.GetString(text[..length]).Trim() : "(unknown)";
     }
 }

@@ -67,7 +67,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         if (_spare is not null)
         {
             _spare.Dispose();
-            File.Delete(_spare.Path);
+            NativeFile.Remove(_spare.Path);
         }
     }
 
@@ -114,14 +114,14 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     private bool TryMakeSpare()
     {
         var name = (_spareNumber++).ToString("D10", CultureInfo.InvariantCulture) + SpoolFolder.SpareExtension;
-        var spare = Segment.TryCreate(Path.Combine(spool.StreamFolder, name), options.SegmentBytes, out var error);
+        var spare = Segment.TryCreate(Path.Combine(spool.StreamFolder, name), options.SegmentBytes, out var problem);
         if (spare is null)
         {
             Interlocked.Increment(ref _spareFailures);
             if (_spareTrouble is null)
             {
-                _spareTrouble = $"no next segment: {NativeFile.Describe(error)}";
-                LedgerLog.NoSpare(logger, spool.StreamFolder, NativeFile.Describe(error));
+                _spareTrouble = $"no next segment: {problem}";
+                LedgerLog.NoSpare(logger, spool.StreamFolder, problem);
             }
 
             return false;

@@ -9,6 +9,8 @@ internal sealed record PolicySource(string Name, string Text)
     /// <summary>Far above any policy that people can read; it bounds what a wrong path can make us load.</summary>
     public const int MaxBytes = 1 << 20;
 
+    private static ReadOnlySpan<byte> Utf8Mark => [0xEF, 0xBB, 0xBF];
+
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     /// <summary>Reads all *.yaml and *.yml files of a folder (not of its subfolders), in the order of their names.</summary>
@@ -39,15 +41,16 @@ internal sealed record PolicySource(string Name, string Text)
             var name = Path.GetFileName(path);
             try
             {
-                using var stream = File.OpenRead(path);
-                if (stream.Length > MaxBytes)
+                var length = new FileInfo(path).Length;
+                if (length > MaxBytes)
                 {
-                    errors.Add(Unreadable(name, $"the file has {stream.Length} bytes, more than {MaxBytes}", "Split it into several files."));
+                    errors.Add(Unreadable(name, $"the file has {length} bytes, more than {MaxBytes}", "Split it into several files."));
                     continue;
                 }
 
-                using var reader = new StreamReader(stream, StrictUtf8);
-                sources.Add(new PolicySource(name, reader.ReadToEnd()));
+                // Not a StreamReader: it would take other encodings by their byte order marks.
+                var bytes = File.ReadAllBytes(path).AsSpan();
+                sources.Add(new PolicySource(name, StrictUtf8.GetString(bytes.StartsWith(Utf8Mark) ? bytes[Utf8Mark.Length..] : bytes)));
             }
             catch (DecoderFallbackException)
             {

@@ -122,7 +122,9 @@ internal sealed partial class YamlReader(PolicyErrors errors)
             }
         }
 
-        errors.Add(node.At, Written(node), $"{what} is {Describe(node)}", Suggestion.For(Written(node), [.. known.Select(k => k.Name)]));
+        var closest = Suggestion.Closest(Written(node), known.Select(k => k.Name));
+        var all = $"Use one of: {string.Join(", ", known.Select(k => k.Name))}.";
+        errors.Add(node.At, Written(node), $"{what} is {Describe(node)}", closest is null ? all : $"Did you mean '{closest}'? {all}");
         return null;
     }
 

@@ -63,7 +63,13 @@ internal sealed class YamlTree
         }
         catch (YamlException e)
         {
-            errors.Add(ToPosition(e.Start), "", $"the YAML cannot be read: {Plainly(e)}", "Check indentation, quotes and brackets near here.");
+            // For a tab YamlDotNet names the place where the mapping round it began.
+            var isTab = e.Message.Contains("invalid tab", StringComparison.Ordinal);
+            errors.Add(
+                isTab ? FirstTab(source.Text, ToPosition(e.Start)) : ToPosition(e.Start),
+                "",
+                $"the YAML cannot be read: {Plainly(e)}",
+                isTab ? "Indent with spaces." : "Check indentation, quotes and brackets near here.");
             documents.Add((null, errors));
         }
 
@@ -140,6 +146,21 @@ internal sealed class YamlTree
         }
 
         return new YamlMap(at, entries);
+    }
+
+    private static Position FirstTab(string text, Position from)
+    {
+        var line = 0;
+        foreach (var content in text.AsSpan().EnumerateLines())
+        {
+            var column = content.IndexOfAnyExcept(' ') + 1;
+            if (++line >= from.Line && column > 0 && content[column - 1] == '\t')
+            {
+                return new Position(line, column);
+            }
+        }
+
+        return from;
     }
 
     private static Position ToPosition(Mark mark) => new((int)Math.Max(1, mark.Line), (int)Math.Max(1, mark.Column));

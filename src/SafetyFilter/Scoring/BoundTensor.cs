@@ -15,7 +15,7 @@ internal sealed unsafe class BoundTensor(string name, TensorElementType type, in
     private OrtValue? _value;
 
     public Span<T> Data<T>()
-        where T : unmanaged => new(_buffer, (int)_length);
+        where T : unmanaged => new(_buffer, checked((int)_length));
 
     /// <summary>Gives it the shape [rows] or [rows, columns]. Contents are undefined afterwards.</summary>
     public void Shape(OrtIoBinding binding, int rows, int columns)

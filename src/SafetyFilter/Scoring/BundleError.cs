@@ -24,7 +24,8 @@ internal sealed record BundleError(string Bundle, string File, string Path, stri
             text.Append(" at ").Append(Path);
         }
 
-        text.Append(": ").Append(Problem);
+        // One line each, whatever the message that is quoted in it.
+        text.Append(": ").Append(Problem.ReplaceLineEndings(" "));
         return Owner.Length > 0 ? text.Append(" Owner: ").Append(Owner).Append('.').ToString() : text.ToString();
     }
 }

@@ -35,6 +35,7 @@ internal sealed class BundleLoader
 
     private ModelBundle? Load(BundleManifest manifest, DateOnly today)
     {
+        var understood = _errors.Count == 0;
         CheckPlaceAndDate(manifest, today);
         var (model, golden) = ReadFiles(manifest);
         if (model is not null)
@@ -45,7 +46,8 @@ internal sealed class BundleLoader
             }
         }
 
-        var test = golden is null ? null : GoldenTest.Read(golden, manifest, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
+        // What golden.json must hold follows from the manifest: with a faulty one its errors would mislead.
+        var test = golden is null || !understood ? null : GoldenTest.Read(golden, manifest, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
         return _errors.Count == 0 && model is not null && test is not null ? Start(manifest, model, test) : null;
     }
 
@@ -118,7 +120,7 @@ internal sealed class BundleLoader
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            Refuse(name, $"It cannot be read: {error.Message} Restore the file and the right to read it.");
+            Refuse(name, $"It cannot be read: {error.Message.Trim()} Restore the file and the right to read it.");
         }
 
         return null;
@@ -134,7 +136,7 @@ internal sealed class BundleLoader
         }
         catch (OnnxRuntimeException error)
         {
-            Refuse(ManifestReader.ModelFile, $"ONNX Runtime refuses it: {error.Message} Export it again, for this version.");
+            Refuse(ManifestReader.ModelFile, $"ONNX Runtime refuses it: {error.Message.Trim()} Export it again, for this version.");
             return null;
         }
 

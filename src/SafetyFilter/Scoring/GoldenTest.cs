@@ -83,7 +83,7 @@ internal sealed class GoldenTest
         var outcome = bundle.Score(Batch(count), table, slots);
         if (outcome.Failure != FailureKind.None)
         {
-            faults.Add("", $"Scoring {count} golden candidates fails as {outcome.Failure}: {outcome.Error?.Message ?? "a feature does not fit."} "
+            faults.Add("", $"Scoring {count} golden candidates fails as {outcome.Failure}: {outcome.Error?.Message.Trim() ?? "a feature does not fit."} "
                 + "Correct the model or the manifest's features.");
             return false;
         }

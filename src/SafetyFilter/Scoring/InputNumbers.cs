@@ -12,9 +12,9 @@ internal static class InputNumbers
     /// Says whether every number lies within the limits (NaN never does), and sets subnormal ones to zero of their sign.
     /// </summary>
     /// <remarks>
-    /// Both protect the breaker from callers: 1e38 overflows a model into NaN, and subnormals make it many times slower, so
-    /// whoever sends them could open the breaker for everybody. ONNX Runtime's own flag for subnormals works on its pool's threads
-    /// and on whichever thread made the first session, not on the threads that run, so scores would depend on the thread.
+    /// Both protect the breaker from callers: 1e38 overflows a model into NaN, and subnormals make it slower (on some processors
+    /// many times), so whoever sends them could open the breaker for everybody. ONNX Runtime's own flag, set_denormal_as_zero, changes
+    /// the thread that made the process's first session, for good, and no thread that runs: scores would depend on the thread.
     /// </remarks>
     public static bool Admit(Span<float> numbers, float least, float most)
     {

@@ -60,17 +60,47 @@ internal static class ManifestReader
         }
     }
 
-    /// <summary>Strict JSON: no comments, no trailing commas, and no name twice, because readers differ on which one counts.</summary>
+    /// <summary>Strict JSON: no comments, no trailing commas, only Unicode, and no name twice, because readers differ on which one counts.</summary>
     public static JsonDocument? Parse(ReadOnlyMemory<byte> utf8, JsonFaults faults)
     {
+        JsonDocument? document = null;
         try
         {
-            return JsonDocument.Parse(utf8, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = 32 });
+            document = JsonDocument.Parse(utf8, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = 32 });
+            DecodeAll(document.RootElement);
+            return document;
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            faults.Add(error.Path ?? "", $"It is not readable JSON: {error.Message} Correct the file.");
+            document?.Dispose();
+            faults.Add((error as JsonException)?.Path ?? "", $"It is not readable JSON: {error.Message} Correct the file.");
             return null;
+        }
+    }
+
+    // A document parses with lone surrogates and invalid UTF-8 in it, and throws when such a string is read.
+    private static void DecodeAll(JsonElement element)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.String:
+                _ = element.GetString();
+                break;
+            case JsonValueKind.Array:
+                foreach (var item in element.EnumerateArray())
+                {
+                    DecodeAll(item);
+                }
+
+                break;
+            case JsonValueKind.Object:
+                foreach (var member in element.EnumerateObject())
+                {
+                    _ = member.Name;
+                    DecodeAll(member.Value);
+                }
+
+                break;
         }
     }
 

@@ -32,7 +32,7 @@ internal sealed class RunScratch : IDisposable
     /// failure, never a score. Letting ONNX Runtime allocate outputs would tell without guessing, for an allocation per call.
     /// </remarks>
     public static bool IsWrongOutputShape(OnnxRuntimeException error) =>
-        error.Message.Contains("shape verification failed", StringComparison.OrdinalIgnoreCase);
+        error.Message.Contains("computed output shape", StringComparison.Ordinal);
 
     /// <summary>Fills the inputs with a batch that no feature's spec refuses.</summary>
     public void Fill(CandidateBatch batch)

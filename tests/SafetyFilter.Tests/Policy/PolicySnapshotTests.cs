@@ -88,7 +88,7 @@ public sealed class PolicySnapshotTests
         var policy = Snapshot(Respelled).Surfaces[0];
 
         Assert.Equal(Expected, policy.Canonical);
-        Assert.Equal("4a9f9d92b5d8d5e8a08b7a2a6b2c0d7d", policy.Revision);
+        Assert.Equal("4b31b5c7c10f7080aca9a506c1752975ef09f3185291080c352645ba3c3558c4", policy.Revision);
     }
 
     [Fact]

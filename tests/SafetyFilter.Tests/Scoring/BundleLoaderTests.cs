@@ -88,19 +88,40 @@ public sealed class BundleLoaderTests
         bundle.Hashes["golden.json"] = new string('0', 64);
         bundle.Model = [1, 2, 3];
         var loaded = bundle.TryLoad();
-        Assert.Equal(["manifest.json", "manifest.json", "golden.json", "model.onnx"], loaded.Errors.Select(error => error.File).Order(StringComparer.Ordinal).Reverse().Order(Comparer<string>.Create((a, b) => Rank(a) - Rank(b))));
+        Assert.Equal(["golden.json", "manifest.json", "manifest.json", "model.onnx"], loaded.Errors.Select(error => error.File).Order(StringComparer.Ordinal));
         Assert.All(loaded.Errors, error => Assert.EndsWith("Owner: team-trust.", error.ToString(), StringComparison.Ordinal));
-        static int Rank(string file) => Array.IndexOf(["manifest.json", "golden.json", "model.onnx"], file);
     }
 
     [Theory]
     [InlineData("{")]
     [InlineData("{ \"schema\": \"safetyfilter.bundle/1\", \"schema\": \"safetyfilter.bundle/1\" }")]
+    [InlineData("{ \"schema\": \"\\ud800\" }")]
+    [InlineData("{ \"\\udc00\": 1 }")]
     public void Load_UnreadableJson_IsRefused(string json)
     {
         using var bundle = TestBundle.Simple().Write();
         File.WriteAllText(Path.Combine(bundle.Folder, "manifest.json"), json);
         Assert.Contains("not readable JSON", BundleLoader.Load(bundle.Folder, BundleLimits.Default, bundle.Time).Report, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Read_AnyValueOfAnyOtherKind_IsAnsweredAndNeverThrown()
+    {
+        using var bundle = TestBundle.Simple().Write();
+        string[] strange = ["null", "true", "7", "-1e300", "\"x\"", "[]", "[[]]", "{}", "{ \"x\": null }"];
+        foreach (var path in Places(bundle.Manifest, "$").ToArray())
+        {
+            foreach (var json in strange)
+            {
+                var changed = bundle.Manifest.DeepClone();
+                Set(changed, path, JsonNode.Parse(json));
+                var errors = new List<BundleError>();
+                Assert.True(Read(changed, errors) is not null || errors.Count > 0, $"{path} {json}");
+            }
+        }
+
+        static BundleManifest? Read(JsonNode manifest, List<BundleError> errors) =>
+            ManifestReader.Read(System.Text.Encoding.UTF8.GetBytes(manifest.ToJsonString()), new JsonFaults("b", "manifest.json", errors));
     }
 
     [Fact]
@@ -230,6 +251,18 @@ public sealed class BundleLoaderTests
     }
 
     [Fact]
+    public void Load_OutputThatIsAConstant_IsRefused()
+    {
+        using var bundle = TestBundle.Simple();
+        bundle.Model = Onnx.Model(Onnx.Graph(
+            [Onnx.Node("Relu", ["embedding"], ["unused"])],
+            [Onnx.Value("embedding", Onnx.Float, -1, 2)],
+            [Onnx.Value("scores", Onnx.Float, -1, 1)],
+            Onnx.Tensor("scores", Enumerable.Repeat(0.5f, 4096).ToArray(), 4096, 1))).Bytes;
+        Assert.Contains("output 'scores' has shape [4096, 1]", bundle.Refusal(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Load_FlatOutputOfOneClassifier_Scores()
     {
         using var bundle = new TestBundle(
@@ -307,6 +340,15 @@ public sealed class BundleLoaderTests
 
     private static Proto DoubleZeros(long rows, long columns) =>
         new Proto().Number(1, rows).Number(1, columns).Number(2, 11).Text(8, "w").Raw(9, new byte[rows * columns * 8]);
+
+    private static IEnumerable<string> Places(JsonNode? node, string path) => node switch
+    {
+        // The names of files have points in them, which Set does not know.
+        JsonObject members => members.Where(member => !member.Key.Contains('.', StringComparison.Ordinal))
+            .SelectMany(member => Places(member.Value, $"{path}.{member.Key}").Prepend($"{path}.{member.Key}")),
+        JsonArray items => items.SelectMany((item, i) => Places(item, $"{path}[{i}]").Prepend($"{path}[{i}]")),
+        _ => [],
+    };
 
     // A path as error messages write it: $.a.b[0].c
     private static void Set(JsonNode root, string path, JsonNode? value)
