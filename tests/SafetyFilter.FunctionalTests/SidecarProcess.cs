@@ -14,8 +14,8 @@ namespace SafetyFilter.FunctionalTests;
 /// await using var sidecar = await SidecarProcess.StartAsync(("Limits__MaxCandidates", "10"));
 /// using var client = sidecar.Client();
 /// </code>
-/// Policies are the reference ones with a generous budget. A test that restarts on the same spool calls <see cref="RestartAsync"/>. Disposing kills what still runs and removes
-/// the folder.
+/// Policies are the reference ones with a generous budget. A test that restarts on the same spool calls <see cref="RestartAsync"/>. Disposing kills what still runs, removes
+/// the folder, and fails when the sidecar logged an error that the test did not expect.
 /// </remarks>
 internal sealed partial class SidecarProcess : IAsyncDisposable
 {
@@ -43,7 +43,10 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
     /// <summary>Everything it wrote to standard output and error since its (last) start.</summary>
     public IReadOnlyList<string> Output => _process.Output;
 
-    private string ReadyFile => Path.Combine(Folder, "ready.json");
+    /// <summary>Event ids of the errors that a test causes on purpose.</summary>
+    public HashSet<int> ExpectedErrors { get; } = [];
+
+    public string ReadyFile => Path.Combine(Folder, "ready.json");
 
     /// <summary>Starts it and waits until grpc.health.v1 says SERVING and the ready file is there.</summary>
     /// <param name="settings">Further settings, as environment variables: <c>Section__Key</c>. They win over the harness's own.</param>
@@ -66,6 +69,7 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
     public async Task RestartAsync(params (string Key, string Value)[] settings)
     {
         await _process.DisposeAsync();
+        FailOnUnexpectedErrors();
         File.Delete(ReadyFile);
         await LaunchAsync(settings);
     }
@@ -91,6 +95,42 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
         }
 
         _folder.Delete(recursive: true);
+        if (_process is not null)
+        {
+            FailOnUnexpectedErrors();
+        }
+    }
+
+    private void FailOnUnexpectedErrors()
+    {
+        foreach (var line in Output)
+        {
+            var error = UnexpectedError(line);
+            Assert.True(error is null, $"The sidecar logged an error that the test did not expect: {error}");
+        }
+    }
+
+    private string? UnexpectedError(string line)
+    {
+        if (!line.StartsWith('{'))
+        {
+            return line.Contains("Unhandled exception", StringComparison.Ordinal) ? line : null;
+        }
+
+        try
+        {
+            using var json = JsonDocument.Parse(line);
+            return json.RootElement.TryGetProperty("LogLevel", out var level)
+                && level.GetString() is "Error" or "Critical"
+                && !ExpectedErrors.Contains(json.RootElement.GetProperty("EventId").GetInt32())
+                    ? line
+                    : null;
+        }
+        catch (JsonException)
+        {
+            // A line that was cut off by a kill.
+            return null;
+        }
     }
 
     // Tests run beside builds and each other: a deadline that production wants would only make them flaky.
