@@ -1,0 +1,126 @@
+using System.Runtime.InteropServices;
+using Google.Protobuf;
+using Google.Protobuf.Reflection;
+using Grpc.Core;
+using Grpc.Health.V1;
+using Grpc.Reflection.V1Alpha;
+
+namespace SafetyFilter.FunctionalTests.Host;
+
+public sealed partial class HealthTests
+{
+    private const string ServiceName = "safetyfilter.v1.SafetyFilter";
+
+    private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Check_BeforeThePoliciesAreRead_IsNotServingAndRequestsAreUnavailable()
+    {
+        var folder = Directory.CreateTempSubdirectory("sf-slow-");
+        try
+        {
+            // Reading a named pipe waits for whoever writes to it: the sidecar loads for as long as we want.
+            var policy = Path.Combine(Directory.CreateDirectory(Path.Combine(folder.FullName, "policies")).FullName, "slow.yaml");
+            Assert.Equal(0, MakeFifo(policy, Convert.ToUInt32("600", 8)));
+            var socket = Path.Combine(folder.FullName, "filter.sock");
+            var starting = SidecarProcess.StartAsync(("Listen__UnixSocket", socket), ("Policies__Folder", Path.GetDirectoryName(policy)!));
+            using var wire = Wire.Unix(socket);
+            var health = new Health.HealthClient(wire.Channel);
+
+            Assert.Equal(HealthCheckResponse.Types.ServingStatus.NotServing, await FirstAnswerAsync(health, socket));
+            var refused = await wire.RefusedAsync(BadInput.BadRequest.Good().ToByteArray());
+            Assert.Equal(StatusCode.Unavailable, refused.StatusCode);
+            Assert.Contains("not serving", refused.Detail, StringComparison.Ordinal);
+            Assert.False(starting.IsCompleted);
+
+            await File.WriteAllTextAsync(policy, await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "policies", "for-you.yaml"), Cancelled), Cancelled);
+            await using var sidecar = await starting;
+            foreach (var service in new[] { "", ServiceName })
+            {
+                var answer = await health.CheckAsync(new HealthCheckRequest { Service = service }, cancellationToken: Cancelled);
+                Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, answer.Status);
+            }
+
+            await wire.FilterAsync(BadInput.BadRequest.Good());
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task Watch_Drain_TellsNotServingBeforeTheListenersClose()
+    {
+        await using var sidecar = await SidecarProcess.StartAsync(("Drain__Delay", "00:00:03"));
+        using var wire = Wire.Tcp(sidecar);
+        var health = new Health.HealthClient(wire.Channel);
+        using var watch = health.Watch(new HealthCheckRequest { Service = ServiceName }, cancellationToken: Cancelled);
+        Assert.True(await watch.ResponseStream.MoveNext(Cancelled));
+        Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, watch.ResponseStream.Current.Status);
+
+        var stopping = sidecar.StopAsync();
+        Assert.True(await watch.ResponseStream.MoveNext(Cancelled));
+        Assert.Equal(HealthCheckResponse.Types.ServingStatus.NotServing, watch.ResponseStream.Current.Status);
+        Assert.Equal(
+            HealthCheckResponse.Types.ServingStatus.NotServing, (await health.CheckAsync(new HealthCheckRequest(), cancellationToken: Cancelled)).Status);
+
+        // The delay is for callers that have not looked yet: they are served until it is over.
+        await wire.FilterAsync(BadInput.BadRequest.Good());
+        Assert.Equal(0, await stopping);
+    }
+
+    [Fact]
+    public async Task Check_UnknownService_IsNotFound()
+    {
+        await using var sidecar = await SidecarProcess.StartAsync();
+        using var wire = Wire.Tcp(sidecar);
+        var health = new Health.HealthClient(wire.Channel);
+        var error = await Assert.ThrowsAsync<RpcException>(
+            () => health.CheckAsync(new HealthCheckRequest { Service = "nobody" }, cancellationToken: Cancelled).ResponseAsync);
+        Assert.Equal(StatusCode.NotFound, error.StatusCode);
+
+        // Reflection tells every caller the API: only who asks for it has it.
+        Assert.Equal(StatusCode.Unimplemented, (await Assert.ThrowsAsync<RpcException>(() => ReflectAsync(wire, new ServerReflectionRequest { ListServices = "" }))).StatusCode);
+    }
+
+    [Fact]
+    public async Task Reflection_Enabled_TellsTheServicesAndTheirFiles()
+    {
+        await using var sidecar = await SidecarProcess.StartAsync(("Reflection", "true"));
+        using var wire = Wire.Tcp(sidecar);
+        var services = await ReflectAsync(wire, new ServerReflectionRequest { ListServices = "" });
+        var names = services.ListServicesResponse.Service.Select(static service => service.Name).ToList();
+        Assert.Contains(ServiceName, names);
+        Assert.Contains("grpc.health.v1.Health", names);
+
+        var file = await ReflectAsync(wire, new ServerReflectionRequest { FileContainingSymbol = ServiceName });
+        var described = FileDescriptorProto.Parser.ParseFrom(file.FileDescriptorResponse.FileDescriptorProto[0]);
+        Assert.Equal(["Filter", "FilterStream"], Assert.Single(described.Service).Method.Select(static method => method.Name));
+    }
+
+    private static async Task<HealthCheckResponse.Types.ServingStatus> FirstAnswerAsync(Health.HealthClient health, string socket)
+    {
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(20));
+        while (!File.Exists(socket))
+        {
+            await timer.WaitForNextTickAsync(Cancelled);
+        }
+
+        // The file is there an instant before the process listens on it.
+        var call = health.CheckAsync(new HealthCheckRequest(), new CallOptions(deadline: DateTime.UtcNow.AddSeconds(60)).WithWaitForReady());
+        return (await call).Status;
+    }
+
+    private static async Task<ServerReflectionResponse> ReflectAsync(Wire wire, ServerReflectionRequest request)
+    {
+        using var call = new ServerReflection.ServerReflectionClient(wire.Channel).ServerReflectionInfo(cancellationToken: Cancelled);
+        await call.RequestStream.WriteAsync(request, Cancelled);
+        await call.RequestStream.CompleteAsync();
+        Assert.True(await call.ResponseStream.MoveNext(Cancelled));
+        return call.ResponseStream.Current;
+    }
+
+    [LibraryImport("libc", EntryPoint = "mkfifo", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int MakeFifo(string path, uint mode);
+}

@@ -1,0 +1,100 @@
+using Google.Protobuf;
+using Grpc.Core;
+using SafetyFilter.Lineage.V1;
+
+namespace SafetyFilter.FunctionalTests.Host;
+
+public sealed class TelemetryTests
+{
+    private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Metrics_AfterTraffic_CountRequestsActionsDegradationsAndTheLedger()
+    {
+        // More than the breaker needs to open.
+        const int Requests = 25;
+        await using var sidecar = await SidecarProcess.StartAsync(("Chaos__Enabled", "true"), ("Chaos__Bundles__text-safety__FaultRate", "1"));
+        using var wire = Wire.Tcp(sidecar);
+        for (var call = 0; call < Requests; call++)
+        {
+            await wire.FilterAsync(BadInput.BadRequest.Good());
+        }
+
+        await wire.RefusedAsync(BadInput.BadRequest.All["no candidates"].Bytes);
+        await wire.RefusedAsync(BadInput.BadRequest.All["unknown surface"].Bytes);
+        using var http = new HttpClient();
+        var scraped = await http.GetStringAsync(sidecar.Metrics, Cancelled);
+
+        var series = Series(scraped);
+        Assert.Equal(Requests, series("safetyfilter_requests", "outcome=\"ok\"", "surface=\"for-you\""));
+        Assert.Equal(1, series("safetyfilter_requests", "outcome=\"invalid_argument\""));
+        Assert.Equal(1, series("safetyfilter_requests", "outcome=\"not_found\""));
+        Assert.Equal(Requests * 2, series("safetyfilter_candidates", "action=\"block\"", "surface=\"for-you\""));
+        Assert.Equal(40, series("safetyfilter_degraded_candidates", "surface=\"for-you\"", "classifier=\"text-safety/hate\"", "cause=\"error\"", "mode=\"closed\""));
+        Assert.Equal(10, series("safetyfilter_degraded_candidates", "surface=\"for-you\"", "classifier=\"text-safety/spam\"", "cause=\"breaker_open\"", "mode=\"open\""));
+        Assert.Equal(1, series("safetyfilter_breaker_transitions", "bundle=\"text-safety\"", "state=\"open\""));
+        Assert.Equal(Requests, series("safetyfilter_engine_duration_seconds_count", "surface=\"for-you\""));
+        Assert.True(series("safetyfilter_ledger_records") >= Requests);
+
+        // What a caller sends is no label: anybody could fill the memory of whoever scrapes.
+        Assert.DoesNotContain("for_you", scraped, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Filter_TraceContextOfTheCaller_IsInTheRecord()
+    {
+        const string Trace = "0af7651916cd43dd8448eb211c80319c";
+        const string Span = "b7ad6b7169203331";
+        await using var sidecar = await SidecarProcess.StartAsync();
+        using var wire = Wire.Tcp(sidecar);
+        foreach (var flags in new[] { "00", "01" })
+        {
+            var traced = await wire.FilterAsync(BadInput.BadRequest.Good(), new Metadata { { "traceparent", $"00-{Trace}-{Span}-{flags}" } });
+            var record = SpoolRecords.Find(sidecar.Spool, traced.Receipt.Sequence).Decision;
+            Assert.Equal((Trace, Span), (Hex(record.TraceId), Hex(record.SpanId)));
+        }
+
+        foreach (var headers in new[] { null, new Metadata { { "traceparent", "00-nonsense" } } })
+        {
+            var untraced = await wire.FilterAsync(BadInput.BadRequest.Good(), headers);
+            var record = SpoolRecords.Find(sidecar.Spool, untraced.Receipt.Sequence).Decision;
+            Assert.Equal((0, 0), (record.TraceId.Length, record.SpanId.Length));
+        }
+    }
+
+    [Fact]
+    public async Task FilterStream_TraceContextOfTheCaller_IsInEveryRecord()
+    {
+        await using var sidecar = await SidecarProcess.StartAsync();
+        using var wire = Wire.Tcp(sidecar);
+        using var stream = wire.Stream(new Metadata { { "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } });
+        for (var call = 0; call < 3; call++)
+        {
+            await stream.RequestStream.WriteAsync(BadInput.BadRequest.Good().ToByteArray(), Cancelled);
+            Assert.True(await stream.ResponseStream.MoveNext(Cancelled));
+        }
+
+        await stream.RequestStream.CompleteAsync();
+        Assert.False(await stream.ResponseStream.MoveNext(Cancelled));
+        var records = SpoolRecords.Decisions(sidecar.Spool);
+        Assert.Equal(3, records.Count);
+        Assert.All(records, static record => Assert.Equal("b7ad6b7169203331", Hex(record.SpanId)));
+    }
+
+    private static string Hex(ByteString bytes) => Convert.ToHexStringLower(bytes.Span);
+
+    /// <summary>The value of the one series whose name begins so (exporters add units and _total) and that has these labels.</summary>
+    private static Func<string, string[], double> SeriesOf(string scraped) => (name, labels) =>
+    {
+        var line = Assert.Single(
+            scraped.Split('\n'),
+            line => line.StartsWith(name, StringComparison.Ordinal) && Array.TrueForAll(labels, label => line.Contains(label, StringComparison.Ordinal)));
+
+        // name{labels} value timestamp
+        return double.Parse(line[(line.LastIndexOf('}') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries)[0], System.Globalization.CultureInfo.InvariantCulture);
+    };
+
+    private delegate double Reading(string name, params string[] labels);
+
+    private static Reading Series(string scraped) => (name, labels) => SeriesOf(scraped)(name, labels);
+}
