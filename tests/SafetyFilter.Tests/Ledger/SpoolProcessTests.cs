@@ -41,7 +41,7 @@ public sealed class SpoolProcessTests : IDisposable
 
         var found = _folder.ReadAll().Where(one => one.Damage is null).Select(one => one.Sequence).ToHashSet();
         Assert.True(acknowledged.Count > Kills * 1000);
-        Assert.Empty(acknowledged.Where(one => !found.Contains(one)));
+        Assert.DoesNotContain(acknowledged, one => !found.Contains(one));
         Assert.Equal(acknowledged.Count, acknowledged.Distinct().Count());
         using var verifier = _folder.Verify();
         Assert.True(verifier.IsVerified, LedgerFolder.Describe(verifier));
