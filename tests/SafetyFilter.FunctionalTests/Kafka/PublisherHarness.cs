@@ -23,7 +23,7 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
     public Spool Open(long segmentBytes = 64 << 10) => Spool.Open(
         new SpoolOptions
         {
-            Path = Folder,
+            Folder = Folder,
             SegmentBytes = segmentBytes,
             MaxRecordBytes = 16 << 10,
             SyncInterval = TimeSpan.FromMilliseconds(5),

@@ -88,7 +88,7 @@ public sealed class LedgerOptionsValidatorTests
     {
         var errors = LedgerOptionsValidator.Validate(new LedgerOptions
         {
-            Spool = { Path = "", SegmentBytes = 5000, SyncInterval = TimeSpan.FromHours(1), AppendPatience = TimeSpan.FromSeconds(-1) },
+            Spool = { Folder = "", SegmentBytes = 5000, SyncInterval = TimeSpan.FromHours(1), AppendPatience = TimeSpan.FromSeconds(-1) },
             Kafka = { BootstrapServers = "k:1", Compression = "zip", Producer = { ["acks"] = "1" } },
         });
 

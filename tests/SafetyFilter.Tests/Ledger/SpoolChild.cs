@@ -43,7 +43,7 @@ internal static class SpoolChild
 
         var options = new SpoolOptions
         {
-            Path = Environment.GetEnvironmentVariable(Folder)!,
+            Folder = Environment.GetEnvironmentVariable(Folder)!,
             SegmentBytes = 1 << 20,
             MaxRecordBytes = 64 << 10,
             SyncInterval = TimeSpan.FromMilliseconds(20),
