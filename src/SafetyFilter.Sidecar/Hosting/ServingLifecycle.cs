@@ -1,5 +1,3 @@
-using Grpc.Health.V1;
-using Grpc.HealthCheck;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Observability;
@@ -16,7 +14,6 @@ internal sealed partial class ServingLifecycle(
     ServingStore serving,
     DecisionLedger ledger,
     BoundEndpoints endpoints,
-    HealthServiceImpl health,
     IHostApplicationLifetime lifetime,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService
 {
@@ -24,14 +21,13 @@ internal sealed partial class ServingLifecycle(
     public static readonly TimeSpan LedgerFlushTimeout = TimeSpan.FromSeconds(10);
 
     private Task _loading = Task.CompletedTask;
+    private volatile bool _serving;
 
     public int ExitCode { get; private set; }
 
-    public Task StartingAsync(CancellationToken cancellationToken)
-    {
-        SetHealth(HealthCheckResponse.Types.ServingStatus.NotServing);
-        return Task.CompletedTask;
-    }
+    public bool IsServing => _serving;
+
+    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
@@ -50,7 +46,7 @@ internal sealed partial class ServingLifecycle(
     public async Task StoppingAsync(CancellationToken cancellationToken)
     {
         await _loading;
-        SetHealth(HealthCheckResponse.Types.ServingStatus.NotServing);
+        _serving = false;
         Draining(logger, options.Drain.Delay);
         if (options.Drain.Delay > TimeSpan.Zero)
         {
@@ -86,7 +82,7 @@ internal sealed partial class ServingLifecycle(
             }
 
             serving.Swap(snapshot);
-            SetHealth(HealthCheckResponse.Types.ServingStatus.Serving);
+            _serving = true;
             var note = endpoints.Describe(options.Listen.UnixSocket);
             Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.Spool.StreamId, ledger.Spool.Epoch);
             if (options.Listen.ReadyFile.Length > 0)
@@ -109,12 +105,6 @@ internal sealed partial class ServingLifecycle(
 
         ExitCode = 1;
         lifetime.StopApplication();
-    }
-
-    private void SetHealth(HealthCheckResponse.Types.ServingStatus status)
-    {
-        health.SetStatus("", status);
-        health.SetStatus(Grpc.FilterServiceDefinition.Descriptor.FullName, status);
     }
 
     [LoggerMessage(EventIds.Serving, LogLevel.Information, "Serving {Surfaces} on '{UnixSocket}' and '{Tcp}', metrics on '{Metrics}', ledger stream {Stream} epoch {Epoch}")]

@@ -1,8 +1,8 @@
 using System.Diagnostics.Metrics;
 using System.Net;
 using System.Reflection;
-using Grpc.HealthCheck;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 using OpenTelemetry.Trace;
@@ -39,7 +39,7 @@ internal static class SidecarSetup
     public static void MapSidecar(this WebApplication app, SidecarOptions options)
     {
         app.MapGrpcService<FilterService>();
-        app.MapGrpcService<HealthServiceImpl>();
+        app.MapGrpcHealthChecksService();
         if (options.Reflection)
         {
             app.MapGrpcReflectionService();
@@ -113,7 +113,18 @@ internal static class SidecarSetup
             grpc.IgnoreUnknownServices = false;
         });
         services.AddSingleton<FilterService>();
-        services.AddSingleton<HealthServiceImpl>();
+        services.AddGrpcHealthChecks(static health =>
+        {
+            health.Services.Map("", static _ => true);
+            health.Services.Map(FilterServiceDefinition.Descriptor.FullName, static _ => true);
+        }).AddCheck<ServingHealth>("serving");
+
+        // Check asks on every call; this is how soon Watch hears of a change.
+        services.Configure<HealthCheckPublisherOptions>(static publisher =>
+        {
+            publisher.Delay = TimeSpan.Zero;
+            publisher.Period = TimeSpan.FromSeconds(1);
+        });
         if (options.Reflection)
         {
             services.AddGrpcReflection();

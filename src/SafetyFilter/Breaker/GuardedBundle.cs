@@ -10,8 +10,9 @@ namespace SafetyFilter.Breaker;
 
 /// <summary>A model bundle behind its circuit breaker. Thread-safe.</summary>
 /// <remarks>
-/// Only the model's own faults count: an exception, or output that is no score. What the caller did (a missing or
-/// mismatched feature) never counts, or whoever sends bad input would control failing open.
+/// Only the model's own faults count: an exception, or output that is no score. A request that lacks what the model reads
+/// never reaches the breaker, neither as a failure nor as a success: or whoever sends bad input would control failing
+/// open, keep a breaker from opening by numbers, or close one as its probe.
 /// </remarks>
 internal sealed class GuardedBundle
 {
@@ -31,7 +32,7 @@ internal sealed class GuardedBundle
             BreakDuration = thresholds.BreakDuration,
             StateProvider = _state,
             ShouldHandle = static arguments => ValueTask.FromResult(IsBundleFault(arguments.Outcome)),
-            OnOpened = arguments => events.Changed(bundle.Name, BreakerState.Open, arguments.Outcome.Result.Failure, arguments.BreakDuration),
+            OnOpened = arguments => events.Changed(bundle.Name, BreakerState.Open, CauseOf(arguments.Outcome), arguments.BreakDuration),
             OnHalfOpened = _ => events.Changed(bundle.Name, BreakerState.HalfOpen, FailureKind.None, TimeSpan.Zero),
             OnClosed = _ => events.Changed(bundle.Name, BreakerState.Closed, FailureKind.None, TimeSpan.Zero),
         });
@@ -60,6 +61,11 @@ internal sealed class GuardedBundle
     /// </summary>
     public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows)
     {
+        if (_bundle.Refuses(batch) is not FailureKind.None and var refused)
+        {
+            return new ScoringOutcome(refused, 0, null);
+        }
+
         var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
         try
         {
@@ -84,10 +90,12 @@ internal sealed class GuardedBundle
         }
     }
 
-    private static bool IsBundleFault(Outcome<ScoringOutcome> outcome) =>
-        outcome.Exception is not null
-        || outcome.Result.Failure is FailureKind.Error or FailureKind.InvalidOutput
-        || outcome.Result.InvalidOutputs > 0;
+    private static bool IsBundleFault(Outcome<ScoringOutcome> outcome) => CauseOf(outcome) != FailureKind.None;
+
+    private static FailureKind CauseOf(Outcome<ScoringOutcome> outcome) =>
+        outcome.Exception is not null || outcome.Result.Failure == FailureKind.Error ? FailureKind.Error
+        : outcome.Result.Failure == FailureKind.InvalidOutput || outcome.Result.InvalidOutputs > 0 ? FailureKind.InvalidOutput
+        : FailureKind.None;
 
     private static void AddChaos(ResiliencePipelineBuilder<ScoringOutcome> builder, double rate, FailureKind kind)
     {

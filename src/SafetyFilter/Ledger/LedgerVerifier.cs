@@ -196,10 +196,14 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
 
     private void AddEarlier(StreamState stream, string source, long position, in RecordFields fields, UInt128 leaf)
     {
-        if (stream.TryFill(fields.Sequence))
+        if (fields.Sequence < stream.First || stream.TryFill(fields.Sequence))
         {
             Find(FindingKind.OutOfOrder, source, position, fields, "comes after a later record");
-            stream.Remember(fields.Sequence, leaf);
+            if (fields.Sequence >= stream.First)
+            {
+                stream.Remember(fields.Sequence, leaf);
+            }
+
             return;
         }
 
@@ -367,7 +371,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
 
         /// <summary>Whether the record that came first had the same leaf; null when that is too long ago.</summary>
         public bool? Compare(ulong sequence, UInt128 leaf) =>
-            sequence < First || Next - sequence > (ulong)_leaves.Length ? null : _leaves[(sequence - First) % (ulong)_leaves.Length] == leaf;
+            Next - sequence > (ulong)_leaves.Length ? null : _leaves[(sequence - First) % (ulong)_leaves.Length] == leaf;
 
         public bool TryFill(ulong sequence)
         {

@@ -44,6 +44,8 @@ internal sealed class PublisherSession : IDisposable
             ["queue.buffering.max.kbytes"] = "65536",
             ["linger.ms"] = options.Linger.TotalMilliseconds.ToString(CultureInfo.InvariantCulture),
             ["compression.type"] = options.Compression,
+            // A stream is one partition: more in flight buys little, and order then rests on nobody's sequence check.
+            ["max.in.flight.requests.per.connection"] = "1",
             ["dotnet.producer.delivery.report.fields"] = "value,status",
         };
         foreach (var (name, value) in options.Producer)

@@ -70,7 +70,7 @@ internal sealed class Spool : IDisposable
     /// How far a publisher may go. Normally what is durable, so that Kafka never knows a record that a loss of power
     /// takes from the disk; everything, once the disk fails and Kafka is the safer place.
     /// </summary>
-    public ulong PublishableSequence => _keeper.Trouble is null ? DurableSequence : LastSequence;
+    public ulong PublishableSequence => _keeper.IsSyncFailing ? LastSequence : DurableSequence;
 
     /// <summary>What is wrong with the disk, in words; null while all is well.</summary>
     public string? Trouble => _keeper.Trouble;

@@ -99,7 +99,7 @@ internal static class SpoolFolder
 
         handle.Dispose();
         throw new LedgerException(error == NativeFile.TryAgain
-            ? $"The spool folder '{root}' is in use by process {HolderOf(path)}. Stop it, or give this one its own Ledger:Spool:Path."
+            ? $"The spool folder '{root}' is in use by process {HolderOf(path)}. Stop it, or give this one its own Ledger:Spool:Folder."
             : $"The spool folder '{root}' cannot be locked ({NativeFile.Describe(error)}). Use a local file system that supports flock.");
     }
 

@@ -46,6 +46,9 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
 
     public long SpareFailures => Volatile.Read(ref _spareFailures);
 
+    /// <summary>Whether the last sync failed and nothing has been confirmed since.</summary>
+    public bool IsSyncFailing => _syncTrouble is not null;
+
     public string? Trouble => _syncTrouble ?? _spareTrouble;
 
     public void Start()

@@ -1,4 +1,6 @@
 using System.Collections.Immutable;
+using System.Runtime.InteropServices;
+using System.Text;
 using SafetyFilter.Decisions;
 using SafetyFilter.Scoring.Text;
 
@@ -43,15 +45,45 @@ internal sealed record BundleManifest
 internal sealed record BundleFile(string Name, ImmutableArray<byte> Sha256);
 
 /// <summary>A feature of requests and the graph inputs that read it.</summary>
-internal abstract record FeatureSpec(string Feature);
+internal abstract record FeatureSpec(string Feature)
+{
+    public byte[] Utf8Feature { get; } = Encoding.UTF8.GetBytes(Feature);
+
+    /// <summary>Why a request as a whole cannot be scored: it lacks the feature, or has it in another form. None when it can.</summary>
+    public abstract FailureKind Refuses(CandidateBatch batch);
+}
 
 /// <summary>A text, hashed into bucket indices [N, L] and a scale [N, 1].</summary>
 internal sealed record TextFeatureSpec(string Feature, string IndicesInput, string ScaleInput, TextFeaturizerOptions Options)
-    : FeatureSpec(Feature);
+    : FeatureSpec(Feature)
+{
+    public override FailureKind Refuses(CandidateBatch batch) =>
+        batch.FindText(Utf8Feature) is { } column && column.Values.Count == batch.Count ? FailureKind.None : FailureKind.MissingFeature;
+}
 
 /// <summary>Numbers as they are: float32 [N, ...shape], each within [Min, Max].</summary>
 internal sealed record TensorFeatureSpec(string Feature, string Input, ImmutableArray<long> Shape, float Min, float Max)
-    : FeatureSpec(Feature);
+    : FeatureSpec(Feature)
+{
+    /// <summary>Numbers per candidate. Saturates: a manifest with a shape beyond all limits is refused, but must not throw before.</summary>
+    public int RowLength { get; } =
+        (int)Shape.Aggregate(1L, static (product, dimension) => Math.Min(product * Math.Clamp(dimension, 0, int.MaxValue), int.MaxValue));
+
+    public override FailureKind Refuses(CandidateBatch batch)
+    {
+        if (batch.FindTensor(Utf8Feature) is not { } column)
+        {
+            return FailureKind.MissingFeature;
+        }
+
+        var elementBytes = column.DataType switch { DataType.Float32 => 4, DataType.Float16 => 2, _ => 0 };
+        return elementBytes > 0
+            && column.DataLength == (long)batch.Count * RowLength * elementBytes
+            && CollectionsMarshal.AsSpan(column.RowShape).SequenceEqual(Shape.AsSpan())
+                ? FailureKind.None
+                : FailureKind.FeatureMismatch;
+    }
+}
 
 /// <summary>A graph output and the labels of its columns.</summary>
 internal sealed record OutputSpec(string Name, ImmutableArray<string> Labels);

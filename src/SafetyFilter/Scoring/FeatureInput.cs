@@ -1,7 +1,5 @@
-using System.Collections.Immutable;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
-using System.Text;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
 using SafetyFilter.Decisions;
@@ -19,8 +17,8 @@ internal abstract class FeatureInput : IDisposable
         _ => throw new ArgumentException($"Feature kind {spec.GetType().Name} has no input.", nameof(spec)),
     };
 
-    /// <summary>Fills and binds the inputs. Fails single rows in <paramref name="rows"/>; returns why all of them fail, if they do.</summary>
-    public abstract FailureKind Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding);
+    /// <summary>Fills and binds the inputs of a batch that the feature's spec does not refuse. Fails single rows in <paramref name="rows"/>.</summary>
+    public abstract void Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding);
 
     public abstract void Dispose();
 
@@ -39,7 +37,6 @@ internal abstract class FeatureInput : IDisposable
 /// <summary>Hashed n-grams: indices [N, L], padded with bucket 0, and one over the root of their number [N, 1].</summary>
 internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
 {
-    private readonly byte[] _name = Encoding.UTF8.GetBytes(spec.Feature);
     private readonly TextFeaturizer _featurizer = new(spec.Options);
     private readonly BoundTensor _indices = new(spec.IndicesInput, TensorElementType.Int32, rank: 2);
     private readonly BoundTensor _scale = new(spec.ScaleInput, TensorElementType.Float, rank: 2);
@@ -48,13 +45,9 @@ internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
     private int[] _ragged = [];
     private int[] _lengths = [];
 
-    public override FailureKind Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
+    public override void Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
     {
-        if (batch.FindText(_name) is not { } column || column.Values.Count != batch.Count)
-        {
-            return FailureKind.MissingFeature;
-        }
-
+        var column = batch.FindText(spec.Utf8Feature)!;
         FailMissing(column.Missing, rows, batch.Count);
         var longest = Featurize(batch, column.Values.Slices, rows);
         _indices.Shape(binding, batch.Count, longest);
@@ -71,8 +64,6 @@ internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
             scale[row] = length == 0 ? 0 : 1 / MathF.Sqrt(length);
             from += length;
         }
-
-        return FailureKind.None;
     }
 
     public override void Dispose()
@@ -115,42 +106,18 @@ internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
 /// <summary>Numbers as the caller sent them: float32 [N, ...shape].</summary>
 internal sealed class TensorInput(TensorFeatureSpec spec) : FeatureInput
 {
-    private readonly byte[] _name = Encoding.UTF8.GetBytes(spec.Feature);
     private readonly long[] _rowShape = [.. spec.Shape];
-    private readonly int _rowLength = RowLength(spec.Shape);
+    private readonly int _rowLength = spec.RowLength;
     private readonly BoundTensor _tensor = new(spec.Input, TensorElementType.Float, 1 + spec.Shape.Length);
 
-    public static int RowLength(ImmutableArray<long> rowShape)
+    public override void Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
     {
-        var length = 1;
-        foreach (var dimension in rowShape)
-        {
-            length = checked(length * (int)dimension);
-        }
-
-        return length;
-    }
-
-    public override FailureKind Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
-    {
-        if (batch.FindTensor(_name) is not { } column)
-        {
-            return FailureKind.MissingFeature;
-        }
-
-        var elementBytes = column.DataType switch { DataType.Float32 => 4, DataType.Float16 => 2, _ => 0 };
-        if (elementBytes == 0
-            || column.DataLength != (long)batch.Count * _rowLength * elementBytes
-            || !CollectionsMarshal.AsSpan(column.RowShape).SequenceEqual(_rowShape))
-        {
-            return FailureKind.FeatureMismatch;
-        }
-
+        var column = batch.FindTensor(spec.Utf8Feature)!;
         FailMissing(column.Missing, rows, batch.Count);
         _tensor.Shape(binding, batch.Count, _rowShape, _rowLength);
         var numbers = _tensor.Data<float>();
         var data = batch.Buffer.AsSpan(column.DataStart, column.DataLength);
-        if (elementBytes == 4)
+        if (column.DataType == DataType.Float32)
         {
             MemoryMarshal.Cast<byte, float>(data).CopyTo(numbers);
         }
@@ -171,8 +138,6 @@ internal sealed class TensorInput(TensorFeatureSpec spec) : FeatureInput
         {
             FailRowsOutOfRange(numbers, rows);
         }
-
-        return FailureKind.None;
     }
 
     public override void Dispose() => _tensor.Dispose();

@@ -172,7 +172,7 @@ internal sealed class GoldenTest
         column.Name = name;
         column.DataType = DataType.Float32;
         column.RowShape.AddRange(feature.Shape);
-        column.RowLength = TensorInput.RowLength(feature.Shape);
+        column.RowLength = feature.RowLength;
         column.DataStart = bytes.WrittenCount;
         var none = new float[column.RowLength];
         for (var row = 0; row < batch.Count; row++)
@@ -223,9 +223,9 @@ internal sealed class GoldenTest
         foreach (var feature in manifest.Features)
         {
             if (feature is TensorFeatureSpec tensor && candidate.GetValueOrDefault(feature.Feature) is var numbers and not null
-                && (numbers as float[])?.Length != TensorInput.RowLength(tensor.Shape))
+                && (numbers as float[])?.Length != tensor.RowLength)
             {
-                faults.Add($"{path}.{feature.Feature}", $"is not the {TensorInput.RowLength(tensor.Shape)} numbers that the manifest asks for. Correct the row.");
+                faults.Add($"{path}.{feature.Feature}", $"is not the {tensor.RowLength} numbers that the manifest asks for. Correct the row.");
             }
         }
     }

@@ -42,6 +42,20 @@ internal sealed class ModelBundle : IDisposable
     /// <summary>"bundle/label", in output order.</summary>
     public ImmutableArray<string> Classifiers { get; }
 
+    /// <summary>Why a request as a whole cannot be scored, which is its caller's doing: MissingFeature or FeatureMismatch, else None.</summary>
+    public FailureKind Refuses(CandidateBatch batch)
+    {
+        foreach (var feature in Manifest.Features)
+        {
+            if (feature.Refuses(batch) is not FailureKind.None and var refused)
+            {
+                return refused;
+            }
+        }
+
+        return FailureKind.None;
+    }
+
     /// <summary>Scores a batch into the rows of a table.</summary>
     /// <param name="batch">Its features are read; a feature it lacks fails the bundle, a candidate without it only that candidate.</param>
     /// <param name="table">Sized for the batch. Failures of single candidates are marked in it.</param>
@@ -59,6 +73,11 @@ internal sealed class ModelBundle : IDisposable
             return default;
         }
 
+        if (Refuses(batch) is not FailureKind.None and var refused)
+        {
+            return new ScoringOutcome(refused, 0, null);
+        }
+
         if (!TryHold())
         {
             return new ScoringOutcome(FailureKind.Error, 0, new ObjectDisposedException(Name));
@@ -69,15 +88,15 @@ internal sealed class ModelBundle : IDisposable
         try
         {
             scratch = _scratches.Rent();
-            var refused = scratch.Fill(batch);
-            if (refused == FailureKind.None && scratch.Usable > 0)
+            scratch.Fill(batch);
+            if (scratch.Usable > 0)
             {
                 _session.RunWithBinding(_options, scratch.Binding);
             }
 
-            var invalid = refused == FailureKind.None ? scratch.Read(table, slots) : 0;
+            var invalid = scratch.Read(table, slots);
             sound = true;
-            return new ScoringOutcome(refused, invalid, null);
+            return new ScoringOutcome(FailureKind.None, invalid, null);
         }
         catch (OnnxRuntimeException error) when (RunScratch.IsWrongOutputShape(error))
         {

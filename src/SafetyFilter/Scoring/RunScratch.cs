@@ -34,25 +34,19 @@ internal sealed class RunScratch : IDisposable
     public static bool IsWrongOutputShape(OnnxRuntimeException error) =>
         error.Message.Contains("computed output shape", StringComparison.Ordinal);
 
-    /// <summary>Fills the inputs. Anything but None means that the whole batch cannot be scored.</summary>
-    public FailureKind Fill(CandidateBatch batch)
+    /// <summary>Fills the inputs with a batch that no feature's spec refuses.</summary>
+    public void Fill(CandidateBatch batch)
     {
         _rows.Reset(batch.Count);
         foreach (var input in _inputs)
         {
-            var refused = input.Fill(batch, _rows, Binding);
-            if (refused != FailureKind.None)
-            {
-                return refused;
-            }
+            input.Fill(batch, _rows, Binding);
         }
 
         foreach (var (tensor, width) in _outputs)
         {
             tensor.Shape(Binding, batch.Count, width);
         }
-
-        return FailureKind.None;
     }
 
     /// <summary>Copies scores into the wanted rows and marks what is no score. Returns how many outputs were invalid.</summary>

@@ -18,7 +18,7 @@ internal sealed class LedgerFolder : IDisposable
     /// <summary>Small segments that roll often, and an append that rather waits than fails.</summary>
     public SpoolOptions Options(long segmentBytes = 64 << 10, int maxRecord = 16 << 10) => new()
     {
-        Path = Path,
+        Folder = Path,
         SegmentBytes = segmentBytes,
         MaxRecordBytes = maxRecord,
         SyncInterval = TimeSpan.FromMilliseconds(5),

@@ -186,7 +186,7 @@ public sealed class SpoolTests : IDisposable
 
         Assert.Contains(_folder.Path, error.Message, StringComparison.Ordinal);
         Assert.Contains($"process {Environment.ProcessId}", error.Message, StringComparison.Ordinal);
-        Assert.Contains("Ledger:Spool:Path", error.Message, StringComparison.Ordinal);
+        Assert.Contains("Ledger:Spool:Folder", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]

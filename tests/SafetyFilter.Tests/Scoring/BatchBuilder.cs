@@ -8,11 +8,17 @@ namespace SafetyFilter.Tests.Scoring;
 /// <summary>Makes a <see cref="CandidateBatch"/> by rows of ordinary values. A null text or row is a missing one.</summary>
 internal sealed class BatchBuilder
 {
-    private readonly CandidateBatch _batch = new();
+    private readonly CandidateBatch _batch;
     private readonly ArrayBufferWriter<byte> _bytes = new();
 
     public BatchBuilder(params string[] ids)
+        : this(new CandidateBatch(), ids)
     {
+    }
+
+    private BatchBuilder(CandidateBatch into, string[] ids)
+    {
+        _batch = into;
         _batch.RequestId = Append("request-1");
         _batch.Surface = Append("for-you");
         _batch.Purpose = Append("recommendation");
@@ -23,7 +29,8 @@ internal sealed class BatchBuilder
     }
 
     /// <summary>A batch of that many candidates with the ids "0", "1", ...</summary>
-    public static BatchBuilder Of(int count) => new([.. Enumerable.Range(0, count).Select(i => $"{i}")]);
+    public static BatchBuilder Of(int count, CandidateBatch? into = null) =>
+        new(into ?? new CandidateBatch(), [.. Enumerable.Range(0, count).Select(i => $"{i}")]);
 
     public BatchBuilder Request(string id = "request-1", string surface = "for-you", string purpose = "recommendation")
     {

@@ -1,0 +1,19 @@
+using System.Diagnostics;
+
+namespace SafetyFilter.FunctionalTests.Kafka;
+
+/// <summary>Debian's kcat: a consumer that shares no code with this project.</summary>
+internal static class Kcat
+{
+    public static async Task<List<string>> ReadAsync(string bootstrapServers, string topic, string format)
+    {
+        var path = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(folder => Path.Combine(folder, "kcat")).FirstOrDefault(File.Exists);
+        Assert.SkipWhen(path is null, "kcat is not installed (apt-get install kcat).");
+        using var process = Process.Start(
+            new ProcessStartInfo(path!, ["-C", "-q", "-e", "-b", bootstrapServers, "-t", topic, "-f", format]) { RedirectStandardOutput = true, UseShellExecute = false })!;
+        var output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(0, process.ExitCode);
+        return [.. output.Split('\n', StringSplitOptions.RemoveEmptyEntries)];
+    }
+}

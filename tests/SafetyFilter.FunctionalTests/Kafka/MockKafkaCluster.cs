@@ -1,0 +1,89 @@
+using System.Runtime.InteropServices;
+
+namespace SafetyFilter.FunctionalTests.Kafka;
+
+/// <summary>
+/// librdkafka's mock cluster: brokers in this process that speak the Kafka protocol over TCP. Keeps 5 MiB per partition.
+/// </summary>
+internal sealed partial class MockKafkaCluster : IDisposable
+{
+    public const short ProduceRequest = 0;
+
+    // Its own copy of the library: the one that needs no system SASL.
+    private const string Library = "centos8-librdkafka";
+    private readonly nint _handle;
+    private readonly nint _cluster;
+
+    public MockKafkaCluster(int brokers = 1)
+    {
+        Brokers = brokers;
+        var error = new byte[512];
+        _handle = New(0, ConfNew(), error, (nuint)error.Length);
+        Assert.NotEqual(0, _handle);
+        _cluster = ClusterNew(_handle, brokers);
+        Assert.NotEqual(0, _cluster);
+        BootstrapServers = Marshal.PtrToStringUTF8(Bootstraps(_cluster))!;
+    }
+
+    public int Brokers { get; }
+
+    public string BootstrapServers { get; }
+
+    public void CreateTopic(string name, int partitions) => Assert.Equal(0, TopicCreate(_cluster, name, partitions, Brokers));
+
+    /// <summary>The next requests of this kind fail with these codes, one each.</summary>
+    public void PushErrors(short request, params ReadOnlySpan<int> codes) =>
+        PushRequestErrors(_cluster, request, (nuint)codes.Length, codes.ToArray());
+
+    public void TakeDown()
+    {
+        for (var broker = 1; broker <= Brokers; broker++)
+        {
+            Assert.Equal(0, SetDown(_cluster, broker));
+        }
+    }
+
+    public void BringUp()
+    {
+        for (var broker = 1; broker <= Brokers; broker++)
+        {
+            Assert.Equal(0, SetUp(_cluster, broker));
+        }
+    }
+
+    public void Dispose()
+    {
+        ClusterDestroy(_cluster);
+        Destroy(_handle);
+    }
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_conf_new")]
+    private static partial nint ConfNew();
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_new")]
+    private static partial nint New(int type, nint configuration, [Out] byte[] error, nuint errorLength);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_destroy")]
+    private static partial void Destroy(nint handle);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_cluster_new")]
+    private static partial nint ClusterNew(nint handle, int brokers);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_cluster_destroy")]
+    private static partial void ClusterDestroy(nint cluster);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_cluster_bootstraps")]
+    private static partial nint Bootstraps(nint cluster);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_topic_create", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int TopicCreate(nint cluster, string topic, int partitions, int replicationFactor);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_push_request_errors_array")]
+    private static partial void PushRequestErrors(nint cluster, short request, nuint count, int[] errors);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_broker_set_down")]
+    private static partial int SetDown(nint cluster, int broker);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_broker_set_up")]
+    private static partial int SetUp(nint cluster, int broker);
+}

@@ -1,0 +1,105 @@
+using SafetyFilter.Breaker;
+using SafetyFilter.Decisions;
+
+namespace SafetyFilter.Tests.Breaker;
+
+public sealed class BreakerOptionsTests
+{
+    [Fact]
+    public void For_BundleWithThresholdsOfItsOwn_TakesThemAndOthersTheCommonOnes()
+    {
+        var options = new BreakerOptions { MinimumThroughput = 4, Bundles = { ["roots"] = new BreakerThresholds { MinimumThroughput = 2, FailureRatio = 1 } } };
+        using var own = new BreakerBench(options.For("roots"));
+        using var common = new BreakerBench(options.For("numbers"));
+        foreach (var bench in new[] { own, common })
+        {
+            bench.Bad();
+            bench.Bad();
+        }
+
+        Assert.Equal((BreakerState.Open, BreakerState.Closed), (own.Guarded.State, common.Guarded.State));
+    }
+
+    [Fact]
+    public void Validate_Defaults_AreRight()
+    {
+        Assert.Empty(new BreakerOptions().Validate());
+        Assert.Empty(new ChaosOptions().Validate(isProduction: true));
+    }
+
+    [Fact]
+    public void Validate_EverythingWrong_SaysAllOfItWithSectionAndRemedy()
+    {
+        var options = new BreakerOptions
+        {
+            FailureRatio = 0,
+            MinimumThroughput = 1,
+            SamplingDuration = TimeSpan.FromMilliseconds(499),
+            BreakDuration = TimeSpan.FromDays(2),
+            Bundles = { ["text-safety"] = new BreakerThresholds { FailureRatio = 1.5 } },
+        };
+        Assert.Equal(
+            [
+                "Breaker:FailureRatio is 0; it must be above 0 and at most 1. Use a share such as 0.5.",
+                "Breaker:MinimumThroughput is 1; it must be at least 2.",
+                "Breaker:SamplingDuration is 00:00:00.4990000; it must be 00:00:00.500 to 1.00:00:00.",
+                "Breaker:BreakDuration is 2.00:00:00; it must be 00:00:00.500 to 1.00:00:00.",
+                "Breaker:Bundles:text-safety:FailureRatio is 1.5; it must be above 0 and at most 1. Use a share such as 0.5.",
+            ],
+            options.Validate());
+    }
+
+    [Fact]
+    public void Validate_RatioIsNotANumber_IsRefused() =>
+        Assert.Equal(
+            ["Breaker:FailureRatio is NaN; it must be above 0 and at most 1. Use a share such as 0.5."],
+            new BreakerOptions { FailureRatio = double.NaN }.Validate());
+
+    [Fact]
+    public void Validate_ShortestAndLargestThresholds_BuildABreaker()
+    {
+        var options = new BreakerOptions
+        {
+            FailureRatio = 1,
+            MinimumThroughput = 2,
+            SamplingDuration = TimeSpan.FromMilliseconds(500),
+            BreakDuration = TimeSpan.FromDays(1),
+        };
+        Assert.Empty(options.Validate());
+        using var bench = new BreakerBench(options);
+        bench.Bad();
+        bench.Bad();
+        Assert.Equal(BreakerState.Open, bench.Guarded.State);
+    }
+
+    [Fact]
+    public void Validate_ChaosInProduction_IsRefusedUnlessMeant()
+    {
+        var chaos = new ChaosOptions { Enabled = true };
+        Assert.Equal(
+            ["Chaos:Enabled is true in the Production environment. Set it to false, or Chaos:AllowInProduction to true if you mean it."],
+            chaos.Validate(isProduction: true));
+        Assert.Empty(chaos.Validate(isProduction: false));
+        chaos.AllowInProduction = true;
+        Assert.Empty(chaos.Validate(isProduction: true));
+    }
+
+    [Fact]
+    public void Validate_ChaosRatesOutside0To1_NamesBundleAndValue()
+    {
+        var chaos = new ChaosOptions { Bundles = { ["a"] = new BundleChaos { FaultRate = -0.5, InvalidOutputRate = 2 } } };
+        Assert.Equal(
+            ["Chaos:Bundles:a:FaultRate is -0.5; it must be 0 to 1.", "Chaos:Bundles:a:InvalidOutputRate is 2; it must be 0 to 1."],
+            chaos.Validate(isProduction: false));
+    }
+
+    [Fact]
+    public void For_ChaosNotEnabled_InjectsNothing()
+    {
+        var chaos = new ChaosOptions { Bundles = { ["roots"] = new BundleChaos { FaultRate = 1 } } };
+        Assert.Null(chaos.For("roots"));
+        chaos.Enabled = true;
+        Assert.NotNull(chaos.For("roots"));
+        Assert.Null(chaos.For("numbers"));
+    }
+}

@@ -1,0 +1,227 @@
+using SafetyFilter.Breaker;
+using SafetyFilter.Decisions;
+using SafetyFilter.Ledger;
+using SafetyFilter.Lineage.V1;
+using SafetyFilter.Tests.Scoring;
+using LineageBasis = SafetyFilter.Lineage.V1.DecisionRecord.Types.Basis;
+using LineageFailure = SafetyFilter.Lineage.V1.DecisionRecord.Types.FailureKind;
+using LineageMode = SafetyFilter.Lineage.V1.DecisionRecord.Types.FailMode;
+
+namespace SafetyFilter.Tests.Filtering;
+
+public sealed class FilterEngineTests
+{
+    private const string BothClassifiers = "{ numbers/alpha: { fail: open }, roots/gamma: { fail: closed } }";
+
+    private const string Rules = """
+        
+          - { id: by-alpha, when: { score: numbers/alpha, at_least: 0.9 }, action: { demote: 0.5 }, reason: A }
+          - { id: by-gamma, when: { score: roots/gamma, at_least: 0.9 }, action: block, reason: G }
+        """;
+
+    private static readonly string TwoRules = EngineBench.Policy(BothClassifiers, Rules);
+
+    [Fact]
+    public void Decide_AllClassifiersScore_IsEvaluatedAndRecorded()
+    {
+        using var bench = new EngineBench(TwoRules);
+        var (decision, record) = bench.Decided(
+            static request => request.Tensor("embedding", [1f, 0], [0f, 1], [0f, 0]).Tensor("root", [0f], [1f], [0.25f]), candidates: 3);
+
+        Assert.Equal([CandidateAction.Demote, CandidateAction.Block, CandidateAction.Allow], decision.Verdicts.Actions.ToArray());
+        Assert.Equal(["default", "by-alpha", "by-gamma"], record.Rules.Select(static rule => rule.Id));
+        Assert.Equal([1u, 2, 0], record.RuleIndexes);
+        Assert.All(record.Bases, static basis => Assert.Equal(LineageBasis.Evaluated, basis));
+        Assert.Empty(record.Degradations);
+        Assert.All(record.Bundles, static bundle => Assert.True(bundle is { Failure: LineageFailure.Unspecified, Micros: > 0 }));
+        Assert.Equal(3, bench.Counts["safetyfilter.candidates surface=feed action=demote"] * 3);
+        Assert.Equal(1, bench.Counts["safetyfilter.requests surface=feed outcome=ok"]);
+    }
+
+    [Fact]
+    public void Decide_ClosedClassifierFails_BlocksAndMarksInTheRecord()
+    {
+        using var bench = new EngineBench(TwoRules, chaos: Failing("roots"));
+        var (decision, record) = bench.Decided(static request => request.Tensor("embedding", [0f, 0], [1f, 0]).Tensor("root", [0f], [0f]), candidates: 2);
+
+        Assert.Equal([CandidateAction.Block, CandidateAction.Block], decision.Verdicts.Actions.ToArray());
+        Assert.Equal([LineageBasis.FailedClosed, LineageBasis.FailedClosed], record.Bases);
+        var mark = Assert.Single(record.Degradations);
+        Assert.Equal("roots/gamma", record.Classifiers[(int)mark.ClassifierIndex].Name);
+        Assert.Equal((LineageFailure.Error, LineageMode.Closed, 0), (mark.Failure, mark.FailMode, mark.CandidateIndexes.Count));
+        Assert.Equal(["by-gamma", "by-gamma"], record.RuleIndexes.Select(index => record.Rules[(int)index].Id));
+        Assert.All(Row(record, "roots/gamma"), static score => Assert.Equal(float.NaN, score));
+        Assert.All(Row(record, "numbers/alpha"), static score => Assert.InRange(score, 0, 1));
+        Assert.All(record.Margins, static margin => Assert.Equal(float.NaN, margin));
+        Assert.Equal(2, bench.Counts["safetyfilter.degraded_candidates surface=feed classifier=roots/gamma cause=error mode=closed"]);
+    }
+
+    [Fact]
+    public void Decide_OpenClassifierFails_AllowsAndMarksInTheRecord()
+    {
+        using var bench = new EngineBench(TwoRules, chaos: Failing("numbers"));
+        var (decision, record) = bench.Decided(static request => request.Tensor("embedding", [1f, 0], [1f, 0]).Tensor("root", [0f], [1f]), candidates: 2);
+
+        Assert.Equal([CandidateAction.Allow, CandidateAction.Block], decision.Verdicts.Actions.ToArray());
+        Assert.Equal([LineageBasis.FailedOpen, LineageBasis.FailedOpen], record.Bases);
+        var mark = Assert.Single(record.Degradations);
+        Assert.Equal("numbers/alpha", record.Classifiers[(int)mark.ClassifierIndex].Name);
+        Assert.Equal((LineageFailure.Error, LineageMode.Open, 0), (mark.Failure, mark.FailMode, mark.CandidateIndexes.Count));
+        Assert.Equal(2, bench.Counts["safetyfilter.degraded_candidates surface=feed classifier=numbers/alpha cause=error mode=open"]);
+    }
+
+    [Fact]
+    public void Decide_NaNForOneCandidate_FailsThatCandidateOnly()
+    {
+        using var bench = new EngineBench(TwoRules);
+        var (_, record) = bench.Decided(
+            static request => request.Tensor("embedding", [0f, 0], [0f, 0], [0f, 0]).Tensor("root", [0f], [-1f], [0f]), candidates: 3);
+
+        Assert.Equal([LineageBasis.Evaluated, LineageBasis.FailedClosed, LineageBasis.Evaluated], record.Bases);
+        var mark = Assert.Single(record.Degradations);
+        Assert.Equal(LineageFailure.InvalidOutput, mark.Failure);
+        Assert.Equal([1u], mark.CandidateIndexes);
+        Assert.Equal(["default", "by-gamma", "default"], record.RuleIndexes.Select(index => record.Rules[(int)index].Id));
+    }
+
+    [Fact]
+    public void Decide_BreakerOpen_RecordsThatNothingRan()
+    {
+        using var bench = new EngineBench(TwoRules, chaos: Failing("roots"));
+        DecisionRecord record = null!;
+        for (var call = 0; call <= new BreakerOptions().MinimumThroughput; call++)
+        {
+            (_, record) = bench.Decided(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        }
+
+        var run = record.Bundles.Single(static bundle => bundle.Name == "roots");
+        Assert.Equal((LineageFailure.BreakerOpen, DecisionRecord.Types.BreakerState.Open, 0u), (run.Failure, run.Breaker, run.Micros));
+        Assert.Equal(LineageFailure.BreakerOpen, Assert.Single(record.Degradations).Failure);
+    }
+
+    [Fact]
+    public void Decide_BudgetSpentByTheFirstBundle_FailsTheNextAsOverBudget()
+    {
+        // Every reading of the clock takes 400 us: one before the first bundle, one after it, one before the second.
+        using var bench = new EngineBench(
+            EngineBench.Policy(BothClassifiers, Rules, budget: 1000), new SteppingTime(TimeSpan.FromMicroseconds(400)));
+        var (_, record) = bench.Decided(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+
+        Assert.Equal(1000u, record.BudgetMicros);
+        Assert.Equal(("numbers", LineageFailure.Unspecified, 400u), (record.Bundles[0].Name, record.Bundles[0].Failure, record.Bundles[0].Micros));
+        Assert.Equal(("roots", LineageFailure.OverBudget, 0u), (record.Bundles[1].Name, record.Bundles[1].Failure, record.Bundles[1].Micros));
+        Assert.Equal(LineageFailure.OverBudget, Assert.Single(record.Degradations).Failure);
+        Assert.Equal([LineageBasis.FailedClosed], record.Bases);
+        Assert.Equal(1, bench.Counts["safetyfilter.degraded_candidates surface=feed classifier=roots/gamma cause=over_budget mode=closed"]);
+    }
+
+    [Fact]
+    public void Decide_UnknownSurface_ListsTheServedOnes()
+    {
+        using var bench = new EngineBench(TwoRules);
+        var refusal = bench.Refused(static request => request.Request(surface: "foryou"));
+        Assert.Equal(
+            new Refusal(RefusalKind.UnknownSurface, "surface 'foryou' is not served by any loaded policy. Send one of: feed, home."), refusal);
+    }
+
+    [Fact]
+    public void Decide_PurposeOfNoPolicy_IsRefusedWithTheServedOnes()
+    {
+        using var bench = new EngineBench(TwoRules);
+        var refusal = bench.Refused(static request => request.Request(surface: "feed", purpose: "advertising"));
+        Assert.Equal(
+            new Refusal(RefusalKind.PurposeNotAllowed, "purpose 'advertising' is not one that policy 'p' serves. Send one of: recommendation."), refusal);
+    }
+
+    [Fact]
+    public void Decide_EmptyPurpose_MeansRecommendation()
+    {
+        using var bench = new EngineBench(TwoRules);
+        bench.Decided(static request => request.Request(surface: "feed", purpose: "").Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+    }
+
+    [Fact]
+    public void Decide_NothingLoaded_IsUnavailable()
+    {
+        using var bench = new EngineBench(TwoRules);
+        bench.Serving.Swap(null);
+        Assert.Equal(RefusalKind.Unavailable, bench.Refused(static request => request.Tensor("embedding", [0f, 0])).Kind);
+    }
+
+    [Fact]
+    public void Decide_NoFeatureThatAnyClassifierReads_IsRefusedWithTheirNames()
+    {
+        using var bench = new EngineBench(TwoRules);
+        var refusal = bench.Refused(static request => request.Text("text", "a title"));
+        Assert.Equal(
+            new Refusal(
+                RefusalKind.InvalidArgument,
+                "The request has no feature that a classifier of surface 'feed' reads. Send at least one of: 'embedding' (numbers), 'root' (roots)."),
+            refusal);
+    }
+
+    [Fact]
+    public void Decide_NoFeatureAndTheBreakerIsOpen_IsStillTheCallersMistake()
+    {
+        using var bench = new EngineBench(TwoRules, chaos: Failing("roots"));
+        for (var call = 0; call < new BreakerOptions().MinimumThroughput; call++)
+        {
+            bench.Decided(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        }
+
+        Assert.Equal(BreakerState.Open, bench.Bundles["roots"].State);
+        Assert.Equal(RefusalKind.InvalidArgument, bench.Refused(static request => request.Text("text", "a title")).Kind);
+    }
+
+    [Fact]
+    public void Decide_OneBundleWithoutItsFeature_DecidesByFailMode()
+    {
+        using var bench = new EngineBench(TwoRules);
+        var (_, record) = bench.Decided(static request => request.Tensor("root", [0f]));
+        Assert.Equal([LineageBasis.FailedOpen], record.Bases);
+        Assert.Equal(LineageFailure.MissingFeature, Assert.Single(record.Degradations).Failure);
+    }
+
+    [Fact]
+    public void Decide_LedgerClosed_RefusesAndCountsNothingAsDecided()
+    {
+        using var bench = new EngineBench(TwoRules);
+        bench.Ledger.Close();
+        var refusal = bench.Refused(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        Assert.Equal(RefusalKind.LedgerUnavailable, refusal.Kind);
+        Assert.Contains("ranker's own fail mode", refusal.Message, StringComparison.Ordinal);
+        Assert.Empty(bench.Counts);
+    }
+
+    [Fact]
+    public void Decide_RecordTooLarge_RefusesAndCountsNothingAsDecided()
+    {
+        using var bench = new EngineBench(TwoRules, maxRecordBytes: 1024);
+        var rows = Enumerable.Repeat(new float[] { 0, 0 }, 100).ToArray();
+        var refusal = bench.Refused(request => request.Tensor("embedding", rows), candidates: 100);
+        Assert.Equal(
+            new Refusal(RefusalKind.InvalidArgument, "The decision's record is larger than Ledger:Spool:MaxRecordBytes. Split the page over several requests."),
+            refusal);
+        Assert.Empty(bench.Counts);
+    }
+
+    [Fact]
+    public void Decide_AttributeThatRulesReadIsAbsentOrOfAnotherKind_IsCounted()
+    {
+        using var bench = new EngineBench(EngineBench.Policy(BothClassifiers, """
+            
+              - { id: r, when: { all: [ { attribute: tier, in: [new] }, { attribute: age_days, below: 7 } ] }, action: block, reason: R }
+            """));
+        bench.Decided(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]).Attribute("age_days", "3"));
+        Assert.Equal(1, bench.Counts["safetyfilter.attribute_gaps surface=feed attribute=tier gap=absent"]);
+        Assert.Equal(1, bench.Counts["safetyfilter.attribute_gaps surface=feed attribute=age_days gap=mismatched"]);
+    }
+
+    private static ChaosOptions Failing(string bundle) => new() { Enabled = true, Bundles = { [bundle] = new BundleChaos { FaultRate = 1 } } };
+
+    private static IEnumerable<float> Row(DecisionRecord record, string classifier)
+    {
+        var row = record.Classifiers.ToList().FindIndex(run => run.Name == classifier);
+        return record.Scores.Skip(row * (int)record.CandidateCount).Take((int)record.CandidateCount);
+    }
+}
