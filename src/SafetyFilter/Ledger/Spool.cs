@@ -81,8 +81,13 @@ internal sealed class Spool : IDisposable
     /// <summary>Appends that ended as <see cref="AppendResult.Unavailable"/>.</summary>
     public long RefusedAppends => Volatile.Read(ref _refused);
 
+    /// <summary>Segments on disk. Lists the folder: for metrics, not for requests.</summary>
+    public int CountSegments() => SpoolFolder.Segments(StreamFolder).Count;
+
+    /// <summary>Times that the disk refused to confirm what was written.</summary>
     public long SyncFailures => _keeper.SyncFailures;
 
+    /// <summary>Times that no next segment could be made.</summary>
     public long SpareFailures => _keeper.SpareFailures;
 
     /// <summary>Set on every confirmed sync, for whoever follows <see cref="PublishableSequence"/>.</summary>

@@ -67,6 +67,9 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         _syncSignal.Set();
         _prepareThread?.Join();
         _syncThread?.Join();
+
+        // The prepare thread may have had a page of the last segment in hand when the sync thread looked.
+        PutAway();
         if (_spare is not null)
         {
             _spare.Dispose();
@@ -223,9 +226,13 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
             spool.TryLeave(current);
         }
 
-        if (ok && advanced)
+        if (ok)
         {
             _syncTrouble = null;
+        }
+
+        if (ok && advanced)
+        {
             Volatile.Write(ref _durable, through);
             Advanced.Set();
             _prepareSignal.Set();

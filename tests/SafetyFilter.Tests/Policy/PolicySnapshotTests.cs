@@ -151,17 +151,6 @@ public sealed class PolicySnapshotTests
     public void Serves_Purpose_IsListed(string purpose, bool served) =>
         Assert.Equal(served, Snapshot(Plain).Surfaces[0].Serves(System.Text.Encoding.UTF8.GetBytes(purpose)));
 
-    [Fact]
-    public void Replace_OtherSnapshot_IsCurrentAtOnce()
-    {
-        var (first, second) = (Snapshot(Plain), Snapshot(Respelled));
-        var store = new PolicyStore(first);
-
-        store.Replace(second);
-
-        Assert.Same(second, store.Current);
-    }
-
     private static PolicySnapshot Snapshot(string yaml)
     {
         var (snapshot, errors) = PolicyBench.Compile(yaml);
