@@ -1,7 +1,7 @@
 using System.CommandLine;
-using System.Text.Json;
-using SafetyFilter.Decisions;
+using SafetyFilter.Filtering;
 using SafetyFilter.Policy;
+using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Cli;
 
@@ -33,64 +33,19 @@ internal static class PolicyCommand
             IReadOnlyDictionary<string, ClassifierTerms>? known = null;
             if (parsed.GetValue(models) is { } folder)
             {
-                try
+                var loaded = ClassifierSet.Load(folder, BundleLimits.Default, TimeProvider.System);
+                if (loaded.Value is not { } classifiers)
                 {
-                    known = ReadTerms(folder);
-                }
-                catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or InvalidOperationException or KeyNotFoundException or FormatException)
-                {
-                    error.WriteLine($"The bundles in '{folder}' cannot be read: {e.Message} Name a folder that holds <name>/<version>/manifest.json.");
+                    error.WriteLine(loaded.Report);
                     return PolicyCheck.WrongUsage;
                 }
+
+                known = classifiers.PolicyTerms();
+                classifiers.Dispose();
             }
 
             return new PolicyCheck(output, error).Run(parsed.GetValue(paths) ?? [], known, parsed.GetValue(json), DateTimeOffset.UtcNow);
         });
         return new Command("policy", "Works with policy files.") { check };
     }
-
-    /// <summary>What the newest version of each bundle allows: only manifests are read, so that a check needs no model to load.</summary>
-    private static Dictionary<string, ClassifierTerms> ReadTerms(string folder)
-    {
-        var terms = new Dictionary<string, ClassifierTerms>(StringComparer.Ordinal);
-        foreach (var bundle in Directory.EnumerateDirectories(folder))
-        {
-            var newest = Directory.EnumerateDirectories(bundle)
-                .Where(version => File.Exists(Path.Combine(version, "manifest.json")) && Version.TryParse(Path.GetFileName(version), out _))
-                .MaxBy(version => Version.Parse(Path.GetFileName(version)));
-            if (newest is not null)
-            {
-                var path = Path.Combine(newest, "manifest.json");
-                using var manifest = JsonDocument.Parse(File.ReadAllBytes(path));
-                AddTerms(manifest.RootElement, path, terms);
-            }
-        }
-
-        return terms;
-    }
-
-    private static void AddTerms(JsonElement manifest, string path, Dictionary<string, ClassifierTerms> terms)
-    {
-        var expires = manifest.TryGetProperty("expires", out var day)
-            ? new DateTimeOffset(day.GetDateTime().Date, TimeSpan.Zero).AddDays(1)
-            : (DateTimeOffset?)null;
-        foreach (var classifier in manifest.GetProperty("classifiers").EnumerateObject())
-        {
-            var maxAction = classifier.Value.GetProperty("maxAction").GetString() switch
-            {
-                "allow" => CandidateAction.Allow,
-                "label" => CandidateAction.Label,
-                "age-restrict" => CandidateAction.AgeRestrict,
-                "demote" => CandidateAction.Demote,
-                "block" => CandidateAction.Block,
-                var other => throw new FormatException($"maxAction '{other}' of '{classifier.Name}' in {path} is not an action."),
-            };
-            terms.Add(
-                $"{manifest.GetProperty("name").GetString()}/{classifier.Name}",
-                new ClassifierTerms(maxAction, Strings(manifest, "purposes"), Strings(manifest, "surfaces"), expires));
-        }
-    }
-
-    private static System.Collections.Immutable.ImmutableArray<string> Strings(JsonElement manifest, string name) =>
-        [.. manifest.GetProperty(name).EnumerateArray().Select(item => item.GetString() ?? "")];
 }

@@ -186,7 +186,7 @@ public sealed class SafetyFilterClient : IDisposable
             : throw new ArgumentException($"Target '{target}' has no absolute path. Use unix:/absolute/path.sock.", nameof(target));
     }
 
-    private static async ValueTask<Stream> ConnectAsync(UnixDomainSocketEndPoint endpoint, CancellationToken cancellationToken)
+    internal static async ValueTask<Stream> ConnectAsync(UnixDomainSocketEndPoint endpoint, CancellationToken cancellationToken)
     {
         var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try

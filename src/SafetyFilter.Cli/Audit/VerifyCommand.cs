@@ -72,7 +72,8 @@ internal static class VerifyCommand
         foreach (var stream in verifier.Streams)
         {
             output.WriteLine(
-                $"stream {stream.StreamId:N}: sequences {stream.FirstSequence} to {stream.LastSequence}, epochs {stream.FirstEpoch} to {stream.LastEpoch}");
+                $"stream {stream.StreamId:N}: sequences {stream.FirstSequence} to {stream.LastSequence}, " +
+                $"epochs {stream.FirstEpoch} to {stream.LastEpoch}");
         }
 
         foreach (var note in verifier.Notes)
@@ -92,7 +93,8 @@ internal static class VerifyCommand
 
         output.WriteLine(
             $"{verifier.Records:N0} records, {verifier.Decisions:N0} decisions over {verifier.Candidates:N0} candidates, " +
-            $"{verifier.Bytes / 1048576.0:N1} MiB in {elapsed.TotalSeconds:N2} s; {verifier.Repeats:N0} repeats, {verifier.AdmittedLosses:N0} admitted losses");
+            $"{verifier.Bytes / 1048576.0:N1} MiB in {elapsed.TotalSeconds:N2} s; " +
+            $"{verifier.Repeats:N0} repeats, {verifier.AdmittedLosses:N0} admitted losses");
         output.WriteLine(verifier.IsVerified ? "VERIFIED" : $"NOT VERIFIED: {verifier.FindingCount:N0} findings");
     }
 

@@ -93,7 +93,10 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
         }
 
         var exit = await sidecar.StopAsync(StopPatience);
-        _checks.Require(exit == 0, $"the sidecar's {run} run drained and ended with exit code 0 on SIGTERM", exit is null ? "it had to be killed after 30 s" : $"it ended with {exit}");
+        _checks.Require(
+            exit == 0,
+            $"the sidecar's {run} run drained and ended with exit code 0 on SIGTERM",
+            exit is null ? "it had to be killed after 30 s" : $"it ended with {exit}");
         if (exit != 0)
         {
             screen.Tail(sidecar.Output);

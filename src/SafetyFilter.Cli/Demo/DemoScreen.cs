@@ -19,7 +19,8 @@ internal sealed class DemoScreen(IAnsiConsole console)
         console.Write(new Rule($"[bold]{Markup.Escape(title)}[/]") { Justification = Justify.Left });
     }
 
-    public void Started(LocalSidecar sidecar) => Say($"Sidecar: process {sidecar.ProcessId}, serving on a Unix socket after {sidecar.StartTime.TotalMilliseconds:0} ms.");
+    public void Started(LocalSidecar sidecar) =>
+        Say($"Sidecar: process {sidecar.ProcessId}, serving on a Unix socket after {sidecar.StartTime.TotalMilliseconds:0} ms.");
 
     public async Task ProgressAsync(int total, Func<Action, Task> work)
     {
@@ -56,22 +57,28 @@ internal sealed class DemoScreen(IAnsiConsole console)
 
     public void Latency(TrafficTally tally, int warmUp)
     {
-        var table = NewTable($"Latency in milliseconds, {tally.RoundTrip.TotalCount} requests after {warmUp} to warm up", "", "p50", "p90", "p99", "p99.9", "max");
+        var table = NewTable(
+            $"Latency in milliseconds, {tally.RoundTrip.TotalCount} requests after {warmUp} to warm up",
+            "", "p50", "p90", "p99", "p99.9", "max");
         Row("engine (decoded request to appended record)", tally.Engine);
         Row("round trip (as the ranker waits)", tally.RoundTrip);
         console.Write(table);
 
         void Row(string name, HistogramBase times) => table.AddRow(
-            [Cell(name), .. new[] { 50, 90, 99, 99.9, 100 }.Select(percentile => Number((times.TotalCount == 0 ? 0 : times.GetValueAtPercentile(percentile)) / 1000.0, "0.00"))]);
+            [Cell(name), .. new[] { 50, 90, 99, 99.9, 100 }.Select(percentile => Number(times.GetValueAtPercentile(percentile) / 1000.0, "0.00"))]);
     }
 
     public void Surfaces(TrafficTally tally)
     {
-        var table = NewTable("Actions per surface", "surface", "requests", "candidates", "allow", "label", "age-restrict", "demote", "block", "by fail mode");
+        var table = NewTable(
+            "Actions per surface", "surface", "requests", "candidates", "allow", "label", "age-restrict", "demote", "block", "by fail mode");
         foreach (var (name, counts) in tally.Surfaces)
         {
             table.AddRow(
-                [Cell(name), Number(counts.Requests), Number(counts.Candidates), .. Enum.GetValues<FilterAction>().Select(action => Number(counts[action])), Number(counts.Degraded)]);
+            [
+                Cell(name), Number(counts.Requests), Number(counts.Candidates),
+                .. Enum.GetValues<FilterAction>().Select(action => Number(counts[action])), Number(counts.Degraded),
+            ]);
         }
 
         console.Write(table);
@@ -79,11 +86,10 @@ internal sealed class DemoScreen(IAnsiConsole console)
 
     public void Harm(TrafficTally tally)
     {
-        var families = tally.Harm.Keys.Select(key => key.Family).Distinct(StringComparer.Ordinal).OrderBy(name => name == HarmCounts.Ordinary).ThenBy(name => name, StringComparer.Ordinal).ToArray();
+        var families = tally.Harm.Keys.Select(key => key.Family).Distinct(StringComparer.Ordinal)
+            .OrderBy(name => name == HarmCounts.Ordinary).ThenBy(name => name, StringComparer.Ordinal);
         var surfaces = tally.Surfaces.Keys.ToArray();
-        var table = NewTable(
-            $"Restricted of those shown (harmful ones are placed at ranks {string.Join(", ", Ranker.HarmRanks.Select(rank => rank + 1))} of every {Ranker.HarmEvery}th page)",
-            ["family", .. surfaces]);
+        var table = NewTable("Restricted, of those asked about", ["family", .. surfaces]);
         foreach (var family in families)
         {
             table.AddRow([Cell(family), .. surfaces.Select(surface =>
@@ -91,11 +97,13 @@ internal sealed class DemoScreen(IAnsiConsole console)
         }
 
         console.Write(table);
+        Say($"Harmful candidates stand at ranks {string.Join(", ", Ranker.HarmRanks.Select(rank => rank + 1))} of every {Ranker.HarmEvery}th page.");
     }
 
     public void Outage(Outage outage)
     {
-        var table = NewTable("What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "why unscored");
+        var table = NewTable(
+            "What the wire said", "surface", "requests", "candidates", "failed closed", "failed open", "shown as ranked", "blocked", "why unscored");
         foreach (var surface in outage.Surfaces)
         {
             table.AddRow(
@@ -109,7 +117,8 @@ internal sealed class DemoScreen(IAnsiConsole console)
 
     public void Audit(LedgerComparison audit)
     {
-        Say($"Ledger: {audit.Records} decisions in {audit.Epochs} runs of the sidecar; {(audit.Faults.Count == 0 ? "verified" : $"{audit.Faults.Count} faults")}.");
+        var state = audit.Faults.Count == 0 ? "verified" : $"{audit.Faults.Count} faults";
+        Say($"Ledger: {audit.Records} decisions in {audit.Epochs} runs of the sidecar; {state}.");
         Say($"Compared {audit.Compared} answers with their records: {audit.Differences.Count} unexplained differences.");
     }
 
@@ -130,7 +139,9 @@ internal sealed class DemoScreen(IAnsiConsole console)
         Chapter(checks.AllHeld ? "All of it held" : "Not all of it held");
         foreach (var (held, promise, otherwise) in checks.All)
         {
-            console.MarkupLine(held ? $"[green]ok[/]    {Markup.Escape(promise)}" : $"[red]FAIL[/]  {Markup.Escape(promise)}: {Markup.Escape(otherwise)}");
+            console.MarkupLine(held
+                ? $"[green]ok[/]    {Markup.Escape(promise)}"
+                : $"[red]FAIL[/]  {Markup.Escape(promise)}: {Markup.Escape(otherwise)}");
         }
     }
 

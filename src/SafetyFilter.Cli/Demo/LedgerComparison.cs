@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using SafetyFilter.Cli.Traffic;
 using SafetyFilter.Client;
@@ -35,7 +36,10 @@ internal sealed class LedgerComparison
     public void Check(Checks checks)
     {
         checks.Require(Faults.Count == 0, "the ledger verifies: order, gaps, CRCs", string.Join("; ", Faults.Take(3)));
-        checks.Require(Compared > 0 && Differences.Count == 0, "0 unexplained differences between answers and records", string.Join("; ", Differences.Take(3)));
+        checks.Require(
+            Compared > 0 && Differences.Count == 0,
+            "0 unexplained differences between answers and records",
+            Compared == 0 ? "nothing could be compared" : string.Join("; ", Differences.Take(3)));
     }
 
     private void Compare(string spool, AnswerLog answers)
@@ -43,7 +47,7 @@ internal sealed class LedgerComparison
         using (var verifier = new LedgerVerifier())
         {
             Faults = verifier.AddSpool(spool, out var error)
-                ? [.. verifier.Findings.Select(finding => $"{finding.Kind} at {Path.GetFileName(finding.Source)}:{finding.Position}: {finding.Text}")]
+                ? [.. verifier.Findings.Select(found => $"{found.Kind} at {Path.GetFileName(found.Source)}:{found.Position}: {found.Text}")]
                 : [error ?? "it cannot be read"];
         }
 
@@ -111,7 +115,7 @@ internal sealed class LedgerComparison
         Same(answer, "degradations", Marks(record), Marks(result));
         for (var row = 0; row < result.Count && _differences.Count == differences; row++)
         {
-            Same(answer, $"rank {row}", Verdict(record, row), Verdict(result[row]));
+            Same(answer, $"rank {row}", Verdict(record, row), Verdict(result, row));
             if (result.Message.Scores.Count > 0)
             {
                 Same(answer, $"scores of rank {row}", Scores(record, row), Scores(result, row));
@@ -131,11 +135,20 @@ internal sealed class LedgerComparison
     private static string Verdict(DecisionRecord record, int row)
     {
         var rule = record.Rules[(int)record.RuleIndexes[row]];
-        return $"{(int)record.Actions[row]} {rule.Id} {rule.ReasonCode} {(int)rule.Severity} {rule.DemoteFactor:R} {rule.Label} {rule.MinimumAge} basis {(int)record.Bases[row]}";
+        return Line(
+            (int)record.Actions[row], (int)record.Bases[row], rule.Id, rule.ReasonCode, (int)rule.Severity, rule.DemoteFactor, rule.Label, rule.MinimumAge);
     }
 
-    private static string Verdict(Verdict verdict) =>
-        $"{(int)verdict.Action} {verdict.RuleId} {verdict.ReasonCode} {(int)verdict.Severity} {(verdict.Action == FilterAction.Demote ? verdict.DemoteFactor : 0):R} {verdict.Label} {verdict.MinimumAge} basis {(int)verdict.Basis}";
+    private static string Verdict(FilterResult result, int row)
+    {
+        var message = result.Message;
+        var rule = message.Rules[(int)message.RuleIndexes[row]];
+        return Line(
+            (int)message.Actions[row], (int)message.Bases[row], rule.Id, rule.ReasonCode, (int)rule.Severity, rule.DemoteFactor, rule.Label, rule.MinimumAge);
+    }
+
+    private static string Line(int action, int basis, string rule, string reason, int severity, float factor, string label, uint age) =>
+        string.Create(CultureInfo.InvariantCulture, $"action {action}, basis {basis}, {rule}, {reason}, {severity}, {factor:R}, {label}, {age}");
 
     private static string Marks(DecisionRecord record) => Sorted(record.Degradations.Select(mark =>
         $"{record.Classifiers[(int)mark.ClassifierIndex].Name} {(int)mark.Failure} {(int)mark.FailMode} [{string.Join(' ', mark.CandidateIndexes)}]"));

@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using Grpc.Core;
 using Grpc.Health.V1;
 using Grpc.Net.Client;
+using SafetyFilter.Client;
 
 namespace SafetyFilter.Cli.Demo;
 
@@ -127,10 +128,12 @@ internal sealed partial class LocalSidecar : IAsyncDisposable
 
     private static ProcessStartInfo Describe(IReadOnlyDictionary<string, string> settings)
     {
-        var program = Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "SafetyFilter.Sidecar.exe" : "SafetyFilter.Sidecar");
+        var name = OperatingSystem.IsWindows() ? "SafetyFilter.Sidecar.exe" : "SafetyFilter.Sidecar";
+        var program = Path.Combine(AppContext.BaseDirectory, name);
         if (!File.Exists(program))
         {
-            throw new SidecarFailedException($"The sidecar is not at {program}. Build src/SafetyFilter.Cli: its build puts the sidecar beside it.");
+            throw new SidecarFailedException(
+                $"The sidecar is not at {program}. Build src/SafetyFilter.Cli: its build puts the sidecar beside it.");
         }
 
         var start = new ProcessStartInfo(program)
@@ -165,9 +168,10 @@ internal sealed partial class LocalSidecar : IAsyncDisposable
 
     private async Task WaitUntilServingAsync(Func<bool>? ready, CancellationToken cancellationToken)
     {
+        var endpoint = new UnixDomainSocketEndPoint(UnixSocket);
         using var channel = GrpcChannel.ForAddress("http://localhost", new GrpcChannelOptions
         {
-            HttpHandler = new SocketsHttpHandler { ConnectCallback = (_, token) => ConnectAsync(UnixSocket, token) },
+            HttpHandler = new SocketsHttpHandler { ConnectCallback = (_, token) => SafetyFilterClient.ConnectAsync(endpoint, token) },
             DisposeHttpClient = true,
         });
         var health = new Health.HealthClient(channel);
@@ -200,27 +204,13 @@ internal sealed partial class LocalSidecar : IAsyncDisposable
 
         try
         {
-            var answer = await health.CheckAsync(new HealthCheckRequest(), deadline: DateTime.UtcNow.AddSeconds(5), cancellationToken: cancellationToken);
+            var answer = await health.CheckAsync(
+                new HealthCheckRequest(), deadline: DateTime.UtcNow.AddSeconds(5), cancellationToken: cancellationToken);
             return answer.Status == HealthCheckResponse.Types.ServingStatus.Serving;
         }
         catch (RpcException) when (!cancellationToken.IsCancellationRequested)
         {
             return false;
-        }
-    }
-
-    private static async ValueTask<Stream> ConnectAsync(string path, CancellationToken cancellationToken)
-    {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
-        {
-            await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancellationToken);
-            return new NetworkStream(socket, ownsSocket: true);
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
         }
     }
 

@@ -51,7 +51,9 @@ internal sealed class Outage(string bundle)
         Closed("for-you");
         var search = Surfaces.Find(surface => surface.Profile.Name == "search")!;
         checks.Require(
-            search is { FailedOpen: > 0, FailedClosed: 0 }, "search failed open: shown, and marked as not evaluated", $"{search.FailedOpen} open, {search.FailedClosed} closed of {search.Candidates}");
+            search is { FailedOpen: > 0, FailedClosed: 0 },
+            "search failed open: shown, and marked as not evaluated",
+            $"{search.FailedOpen} open, {search.FailedClosed} closed of {search.Candidates}");
 
         void Closed(string name)
         {

@@ -18,20 +18,19 @@ internal static class PlainWords
         _ => verdict.Action.ToString(),
     };
 
-    /// <summary>Names the rule and its reason, and the highest score, which usually is what it rests on.</summary>
+    /// <summary>The reason and the rule, and the risks that were seen: the answer does not say which of them the rule read.</summary>
     public static string Reason(FilterResult result, Verdict verdict)
     {
-        var (name, score) = Highest(result, verdict);
-        var seen = name is null ? "" : $"; highest risk {name} {score.ToString("0.00", CultureInfo.InvariantCulture)}";
+        var rule = verdict.ReasonCode.Length == 0
+            ? "no rule matched"
+            : $"{verdict.ReasonCode}, {verdict.Severity.ToString().ToLowerInvariant()} (rule {verdict.RuleId})";
         var basis = verdict.Basis switch
         {
             VerdictBasis.FailedOpen => "; not evaluated, failed open",
             VerdictBasis.FailedClosed => "; not evaluated, failed closed",
             _ => "",
         };
-        return verdict.ReasonCode.Length == 0
-            ? $"no rule matched{seen}{basis}"
-            : $"rule {verdict.RuleId}: {verdict.ReasonCode}, {verdict.Severity.ToString().ToLowerInvariant()}{seen}{basis}";
+        return rule + basis + Risks(result, verdict);
     }
 
     public static string Failures(IEnumerable<FailureKind> kinds) => string.Join(", then ", kinds.Select(Failure));
@@ -55,19 +54,18 @@ internal static class PlainWords
         return title.Length <= length ? title : title[..Whole(title, length - 1)] + "…";
     }
 
-    private static (string? Name, float Score) Highest(FilterResult result, Verdict verdict)
+    /// <summary>The two highest scores, each label once: on some surfaces two bundles score the same.</summary>
+    private static string Risks(FilterResult result, Verdict verdict)
     {
-        string? name = null;
-        var highest = -1f;
-        for (var i = 0; i < result.ClassifierCount; i++)
-        {
-            if (verdict.Score(i) > highest)
-            {
-                (name, highest) = (result.Classifier(i).Name, verdict.Score(i));
-            }
-        }
-
-        return (name, highest);
+        var highest = Enumerable.Range(0, result.ClassifierCount)
+            .Select(index => (Label: result.Classifier(index).Name.Split('/')[^1], Score: verdict.Score(index)))
+            .Where(risk => !float.IsNaN(risk.Score))
+            .OrderByDescending(risk => risk.Score)
+            .DistinctBy(risk => risk.Label)
+            .Take(2)
+            .Select(risk => string.Create(CultureInfo.InvariantCulture, $"{risk.Label} {risk.Score:0.00}"));
+        var risks = string.Join(", ", highest);
+        return risks.Length == 0 ? "" : $"; risk of {risks}";
     }
 
     /// <summary>Keeps the first letter of every word.</summary>

@@ -24,7 +24,9 @@ internal sealed class TrafficTally
 
     /// <summary>Decisions worth showing, the gravest first.</summary>
     public IEnumerable<(Answer Answer, int Row)> Examples =>
-        _examples.OrderByDescending(example => example.Answer.Result![example.Row].Action).ThenBy(example => example.Answer.Surface, StringComparer.Ordinal).Take(MostExamples);
+        _examples.OrderByDescending(example => example.Answer.Result![example.Row].Action)
+            .ThenBy(example => example.Answer.Surface, StringComparer.Ordinal)
+            .Take(MostExamples);
 
     public int Answered { get; private set; }
 
@@ -63,7 +65,10 @@ internal sealed class TrafficTally
 
     public void Check(Checks checks, int requests)
     {
-        checks.Require(Answered == requests && Failures.Count == 0, $"all {requests} requests were answered, one verdict per candidate", string.Join("; ", Failures.Take(3)));
+        checks.Require(
+            Answered == requests && Failures.Count == 0,
+            $"all {requests} requests were answered, one verdict per candidate",
+            string.Join("; ", Failures.Take(3)));
         var ordinary = Sum(counts => counts.Family == HarmCounts.Ordinary);
         var harmful = Sum(counts => counts.Family != HarmCounts.Ordinary);
         checks.Require(

@@ -108,7 +108,11 @@ internal static class LoadCommand
     private static async Task<int> RunAsync(LoadOptions options, bool json, CancellationToken cancellationToken)
     {
         var catalogue = Catalogue.Load(options.DataFolder, options.Seed);
-        CatalogueEncoder.Encode(catalogue, Path.Combine(AppContext.BaseDirectory, "models"));
+        if (options.Surface is null || SurfaceProfile.Named(options.Surface)!.HasEmbeddings)
+        {
+            CatalogueEncoder.Encode(catalogue, Path.Combine(AppContext.BaseDirectory, "models"));
+        }
+
         var result = await new OpenLoop(options, new Ranker(catalogue, options.Seed)).RunAsync(cancellationToken);
         if (json)
         {

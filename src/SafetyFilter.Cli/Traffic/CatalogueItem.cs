@@ -8,7 +8,7 @@ internal sealed record CatalogueItem(string Id, string Language, string Title)
     /// <summary>Why it should not be shown as it is, e.g. <c>spam</c>; null for an ordinary item.</summary>
     public string? Family { get; init; }
 
-    /// <summary>Whether a screen gets only the shape of the title: somebody's real insult.</summary>
+    /// <summary>Whether a screen gets only the shape of the title: somebody's real insult or worse.</summary>
     public bool ShownMasked { get; init; }
 
     /// <summary>How well its maker is known: <c>new</c>, <c>unverified</c>, <c>established</c> or <c>partner</c>.</summary>

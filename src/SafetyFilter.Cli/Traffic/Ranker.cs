@@ -54,7 +54,7 @@ internal sealed class Ranker(Catalogue catalogue, ulong seed)
         for (var attempt = 0; attempt < 100; attempt++)
         {
             var item = catalogue.Ordinary[_popularity.Sample(ref random)];
-            if ((item.MadeForKids || !page.Surface.ForChildren) && !page.Items.Contains(item))
+            if ((item.MadeForKids || !page.Surface.ForChildren) && !page.Contains(item))
             {
                 return item;
             }
@@ -99,6 +99,7 @@ internal sealed record SurfaceProfile(string Name, int Weight, bool HasTexts, bo
 internal sealed class Page
 {
     private readonly List<CatalogueItem> _items = [];
+    private readonly HashSet<CatalogueItem> _seen = new(ReferenceEqualityComparer.Instance);
 
     public FilterQuery Query { get; } = new();
 
@@ -106,10 +107,13 @@ internal sealed class Page
 
     public IReadOnlyList<CatalogueItem> Items => _items;
 
+    public bool Contains(CatalogueItem item) => _seen.Contains(item);
+
     public void Begin(SurfaceProfile surface, int capacity)
     {
         Surface = surface;
         _items.Clear();
+        _seen.Clear();
         _items.EnsureCapacity(capacity);
         Query.Clear();
         Query.Surface = surface.Name;
@@ -118,6 +122,7 @@ internal sealed class Page
     public void Add(CatalogueItem item)
     {
         _items.Add(item);
+        _seen.Add(item);
         var row = Query.AddCandidate(item.Id, item.ContentVersion, item.Language)
             .Attribute("creator_tier", item.CreatorTier)
             .Attribute("account_age_days", item.AccountAgeDays)

@@ -65,7 +65,7 @@ internal static class SharedData
             // Rows of kind indirect_* are attacks only inside an e-mail or page; alone they are ordinary requests.
             if (row[split] == "dev" && row[label] == "1" && (kind < 0 || !row[kind].StartsWith("indirect", StringComparison.Ordinal)))
             {
-                rows.Add(new CatalogueItem(row[id], "en", row[^1]) { Family = source.Family, ShownMasked = source.Family is "toxicity" or "hate" });
+                rows.Add(new CatalogueItem(row[id], "en", row[^1]) { Family = source.Family, ShownMasked = true });
             }
         }
 

@@ -11,7 +11,12 @@ namespace SafetyFilter.Sidecar.Hosting;
 
 /// <summary>Loads models and policies from their folders into one serving snapshot.</summary>
 internal sealed partial class ServingLoader(
-    SidecarOptions options, IConfiguration configuration, BreakerEvents events, TimeProvider time, ILogger<ServingLoader> logger)
+    SidecarOptions options,
+    IConfiguration configuration,
+    FilterEngine engine,
+    BreakerEvents events,
+    TimeProvider time,
+    ILogger<ServingLoader> logger)
 {
     // What else is configured does not change what is decided.
     private static readonly string[] DecidingSections = ["Limits", "Breaker", "Chaos"];
@@ -32,6 +37,7 @@ internal sealed partial class ServingLoader(
             return (null, errors);
         }
 
+        Rehearse(policies, classifiers);
         var guarded = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, Guard, StringComparer.Ordinal);
         return (ServingSnapshot.Bind(policies, guarded, ConfigRevision(), SidecarSetup.Build), []);
     }
@@ -43,6 +49,19 @@ internal sealed partial class ServingLoader(
         return unreadable.IsEmpty
             ? (compiled.Snapshot, [.. compiled.Errors.Select(static error => error.ToString())])
             : (null, [.. unreadable.Concat(compiled.Errors).Select(static error => error.ToString())]);
+    }
+
+    // On breakers of its own: a rehearsal must neither open nor close those that serve.
+    private void Rehearse(PolicySnapshot policies, ClassifierSet classifiers)
+    {
+        var guarded = classifiers.Bundles.ToFrozenDictionary(
+            static bundle => bundle.Name,
+            bundle => new GuardedBundle(bundle, new BreakerThresholds(), null, events, time),
+            StringComparer.Ordinal);
+        foreach (var plan in ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build).Plans)
+        {
+            engine.Rehearse(plan);
+        }
     }
 
     private GuardedBundle Guard(ModelBundle bundle)

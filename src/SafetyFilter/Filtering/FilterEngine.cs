@@ -35,19 +35,12 @@ internal sealed partial class FilterEngine(
             return refusal;
         }
 
-        decision.Begin(plan.Terms);
-        decision.TimeUnixNanos = (time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
         decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
-        Score(decision, plan, started);
-        if (WithoutFeatures(decision, plan) is { } missing)
+        if (Evaluate(decision, plan, started, out var gaps) is { } missing)
         {
             return missing;
         }
 
-        var gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
-        decision.CollectUsedRules();
-        InputDigest.Compute(decision.Batch, decision.InputDigests);
-        decision.EngineMicros = MicrosSince(started);
         DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
         var appended = ledger.Append(RecordType.Decision, record.Written, out receipt);
         if (appended != AppendResult.Appended)
@@ -58,6 +51,40 @@ internal sealed partial class FilterEngine(
         decision.EngineMicros = MicrosSince(started);
         metrics.Decided(decision);
         CountGaps(plan, gaps);
+        return null;
+    }
+
+    /// <summary>
+    /// Goes the whole way except into the ledger, so that the first request finds compiled code and does not spend its
+    /// budget on it. To be called with plans of their own breakers: what is rehearsed is no evidence of anything.
+    /// </summary>
+    public void Rehearse(SurfacePlan plan)
+    {
+        var decision = new Decision { BudgetMicros = uint.MaxValue };
+        var record = new ProtoWriter();
+        Rehearsal.Fill(decision.Batch, plan);
+        for (var i = 0; i < Rehearsal.Rounds; i++)
+        {
+            Evaluate(decision, plan, time.GetTimestamp(), out _);
+            DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
+        }
+    }
+
+    private Refusal? Evaluate(Decision decision, SurfacePlan plan, long started, out AttributeGaps gaps)
+    {
+        gaps = default;
+        decision.Begin(plan.Terms);
+        decision.TimeUnixNanos = (time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
+        Score(decision, plan, started);
+        if (WithoutFeatures(decision, plan) is { } missing)
+        {
+            return missing;
+        }
+
+        gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
+        decision.CollectUsedRules();
+        InputDigest.Compute(decision.Batch, decision.InputDigests);
+        decision.EngineMicros = MicrosSince(started);
         return null;
     }
 

@@ -136,8 +136,9 @@ internal sealed class KafkaPublisher : IDisposable
                 Interlocked.Increment(ref _producers);
                 Publish(session);
             }
-            catch (Exception error) when (error is KafkaException or IOException or UnauthorizedAccessException or InvalidOperationException)
+            catch (Exception error)
             {
+                // Whatever it is: requests go on, records wait in the spool, and the reason is told.
                 OnTrouble(error.Message);
             }
 
@@ -184,6 +185,11 @@ internal sealed class KafkaPublisher : IDisposable
                     var damage = reader.Damage;
                     Interlocked.Increment(ref _damages);
                     LedgerLog.DamageFound(_logger, damage.Kind, damage.Path, damage.Offset, damage.Length, damage.AfterSequence);
+                    if (damage.Kind != DamageKind.Unreadable)
+                    {
+                        SpoolRecovery.KeepWhole(_spool.StreamFolder, damage.Path);
+                    }
+
                     break;
                 default:
                     _spool.Advanced.WaitOne(Tick);
@@ -289,6 +295,11 @@ internal sealed class KafkaPublisher : IDisposable
     /// <summary>While no producer can be made, the age of the lag is told by the oldest record itself.</summary>
     private void RememberOldest()
     {
+        if (!Directory.Exists(_spool.StreamFolder))
+        {
+            return;
+        }
+
         using var reader = SpoolReader.OpenStream(_spool.StreamFolder, from: PublishedThrough + 1, follow: true);
         var found = reader.Read() == SpoolRead.Record && RecordFields.TryRead(reader.Payload, out var fields) ? fields.TimeUnixNanos : 0;
         Volatile.Write(ref _waitingSince, found);

@@ -6,21 +6,25 @@ namespace SafetyFilter.Ledger;
 internal static partial class LedgerLog
 {
     [LoggerMessage(4000, LogLevel.Information,
-        "Ledger stream {StreamId} starts epoch {Epoch} after sequence {LastSequence} (previous ended cleanly: {Cleanly}, bytes cut off: {BytesCutOff}, damages: {Damages})")]
+        "Ledger stream {StreamId} starts epoch {Epoch} after sequence {LastSequence} " +
+        "(previous ended cleanly: {Cleanly}, bytes cut off: {BytesCutOff}, damages: {Damages})")]
     public static partial void Recovered(
         ILogger logger, Guid streamId, uint epoch, ulong lastSequence, bool cleanly, long bytesCutOff, int damages);
 
-    [LoggerMessage(4001, LogLevel.Warning, "{Kind} in '{Path}' at {Offset}, {Length} bytes, after sequence {AfterSequence}; a copy is in the quarantine folder")]
+    [LoggerMessage(4001, LogLevel.Warning,
+        "{Kind} in '{Path}' at {Offset}, {Length} bytes, after sequence {AfterSequence}; a copy is in the quarantine folder")]
     public static partial void DamageFound(ILogger logger, DamageKind kind, string path, long offset, long length, ulong afterSequence);
 
     [LoggerMessage(4002, LogLevel.Error,
-        "The disk did not confirm '{Path}': {Reason}. Its records are written again elsewhere; until that succeeds they survive a crash of the process but not of the machine")]
+        "The disk did not confirm '{Path}': {Reason}. Its records are written again elsewhere; " +
+        "until that succeeds they survive a crash of the process but not of the machine")]
     public static partial void SyncFailed(ILogger logger, string path, string reason);
 
     [LoggerMessage(4003, LogLevel.Warning, "'{Path}' was written again to a new file and is durable now")]
     public static partial void Rewritten(ILogger logger, string path);
 
-    [LoggerMessage(4004, LogLevel.Error, "No next segment can be made in '{Folder}': {Reason}. Decisions are refused once the present one is full; free space")]
+    [LoggerMessage(4004, LogLevel.Error,
+        "No next segment can be made in '{Folder}': {Reason}. Decisions are refused once the present one is full; free space")]
     public static partial void NoSpare(ILogger logger, string folder, string reason);
 
     [LoggerMessage(4005, LogLevel.Information, "Page faults cannot be taken ahead ({Reason}); appends take them")]

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Security.Cryptography;
 using Google.Protobuf;
 using SafetyFilter.Lineage.V1;
@@ -131,7 +130,9 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             _streams.Add(fields.StreamId, stream);
             if (fields.Sequence > 1)
             {
-                _notes.Add($"stream {stream.Id:N} begins at sequence {fields.Sequence} here: what came before is elsewhere (published and deleted, or expired)");
+                _notes.Add(
+                    $"stream {stream.Id:N} begins at sequence {fields.Sequence} here: " +
+                    "what came before is elsewhere (published and deleted, or expired)");
             }
         }
         else if (fields.Sequence < stream.Next)
@@ -172,7 +173,8 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             foreach (var missing in stream.Missing)
             {
                 var fields = new RecordFields { StreamId = stream.Id, Sequence = missing.First };
-                Find(FindingKind.Gap, missing.Source, missing.Position, fields, $"{missing.Last - missing.First + 1} records are missing: {missing.First} to {missing.Last}");
+                var text = $"{missing.Last - missing.First + 1} records are missing: {missing.First} to {missing.Last}";
+                Find(FindingKind.Gap, missing.Source, missing.Position, fields, text);
             }
 
             stream.Missing.Clear();
@@ -220,7 +222,9 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
                 if (!stream.RepeatsUnchecked)
                 {
                     stream.RepeatsUnchecked = true;
-                    _notes.Add($"stream {stream.Id:N}: sequence {fields.Sequence} came again long after the first time; such repeats are counted but not compared");
+                    _notes.Add(
+                        $"stream {stream.Id:N}: sequence {fields.Sequence} came again long after the first time; " +
+                        "such repeats are counted but not compared");
                 }
 
                 break;
@@ -289,8 +293,9 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
 
         if (fields.Sequence > 1 && !start.PreviousEndedCleanly)
         {
-            _notes.Add(string.Create(CultureInfo.InvariantCulture,
-                $"stream {stream.Id:N}: epoch {start.PreviousEpoch} did not end cleanly; epoch {fields.Epoch} follows at sequence {fields.Sequence}, {start.BytesCutOff} bytes of a torn tail cut off"));
+            _notes.Add(
+                $"stream {stream.Id:N}: epoch {start.PreviousEpoch} did not end cleanly; " +
+                $"epoch {fields.Epoch} follows at sequence {fields.Sequence}, {start.BytesCutOff} bytes of a torn tail cut off");
         }
 
         stream.Begin(fields.Epoch, complete: true);
@@ -328,74 +333,4 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             _findings.Add(new LedgerFinding(kind, source, position, fields.StreamId, fields.Sequence, text));
         }
     }
-
-    private readonly record struct MissingRange(ulong First, ulong Last, string Source, long Position);
-
-    private sealed class StreamState(in RecordFields first, int repeatWindow)
-    {
-        // Half of each leaf hash, by sequence modulo the window. Grows to the window.
-        private UInt128[] _leaves = new UInt128[1024];
-
-        public Guid Id { get; } = first.StreamId;
-        public ulong First { get; } = first.Sequence;
-        public uint FirstEpoch { get; } = first.Epoch;
-        public ulong Next { get; set; } = first.Sequence;
-        public bool HasRecords => Next != First;
-        public uint Epoch { get; private set; } = first.Epoch;
-        public bool EpochEnded { get; set; }
-        public ulong EpochDecisions { get; set; }
-
-        /// <summary>Whether every record of the running epoch was seen.</summary>
-        public bool CountIsComplete { get; set; }
-
-        public bool RepeatsUnchecked { get; set; }
-        public List<MissingRange> Missing { get; } = [];
-
-        public void Begin(uint epoch, bool complete)
-        {
-            Epoch = epoch;
-            EpochEnded = false;
-            EpochDecisions = 0;
-            CountIsComplete = complete;
-        }
-
-        public void Remember(ulong sequence, UInt128 leaf)
-        {
-            while (sequence - First >= (ulong)_leaves.Length && _leaves.Length < repeatWindow)
-            {
-                Array.Resize(ref _leaves, Math.Min(_leaves.Length * 2, repeatWindow));
-            }
-
-            _leaves[(sequence - First) % (ulong)_leaves.Length] = leaf;
-        }
-
-        /// <summary>Whether the record that came first had the same leaf; null when that is too long ago.</summary>
-        public bool? Compare(ulong sequence, UInt128 leaf) =>
-            Next - sequence > (ulong)_leaves.Length ? null : _leaves[(sequence - First) % (ulong)_leaves.Length] == leaf;
-
-        public bool TryFill(ulong sequence)
-        {
-            var index = Missing.FindIndex(range => sequence >= range.First && sequence <= range.Last);
-            if (index < 0)
-            {
-                return false;
-            }
-
-            var range = Missing[index];
-            Missing.RemoveAt(index);
-            if (sequence < range.Last)
-            {
-                Missing.Insert(index, range with { First = sequence + 1 });
-            }
-
-            if (sequence > range.First)
-            {
-                Missing.Insert(index, range with { Last = sequence - 1 });
-            }
-
-            return true;
-        }
-    }
 }
-
-internal readonly record struct StreamSummary(Guid StreamId, ulong FirstSequence, ulong LastSequence, uint FirstEpoch, uint LastEpoch);

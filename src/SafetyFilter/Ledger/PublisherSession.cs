@@ -100,13 +100,18 @@ internal sealed class PublisherSession : IDisposable
 
     public void Dispose()
     {
-        if (_failure is null)
+        try
         {
-            // What does not get through now is published again by the next run.
-            _producer.Flush(TimeSpan.FromSeconds(2));
+            if (_failure is null)
+            {
+                // What does not get through now is published again by the next run.
+                _producer.Flush(TimeSpan.FromSeconds(2));
+            }
         }
-
-        _producer.Dispose();
+        finally
+        {
+            _producer.Dispose();
+        }
     }
 
     private void OnDelivered(DeliveryReport<byte[], byte[]> report)

@@ -70,7 +70,7 @@ internal sealed class Spool : IDisposable
     /// How far a publisher may go. Normally what is durable, so that Kafka never knows a record that a loss of power
     /// takes from the disk; everything, once the disk fails and Kafka is the safer place.
     /// </summary>
-    public ulong PublishableSequence => _keeper.Trouble is null ? DurableSequence : LastSequence;
+    public ulong PublishableSequence => _keeper.IsSyncFailing ? LastSequence : DurableSequence;
 
     /// <summary>What is wrong with the disk, in words; null while all is well.</summary>
     public string? Trouble => _keeper.Trouble;
@@ -81,8 +81,13 @@ internal sealed class Spool : IDisposable
     /// <summary>Appends that ended as <see cref="AppendResult.Unavailable"/>.</summary>
     public long RefusedAppends => Volatile.Read(ref _refused);
 
+    /// <summary>Segments on disk. Lists the folder: for metrics, not for requests.</summary>
+    public int CountSegments() => SpoolFolder.Segments(StreamFolder).Count;
+
+    /// <summary>Times that the disk refused to confirm what was written.</summary>
     public long SyncFailures => _keeper.SyncFailures;
 
+    /// <summary>Times that no next segment could be made.</summary>
     public long SpareFailures => _keeper.SpareFailures;
 
     /// <summary>Set on every confirmed sync, for whoever follows <see cref="PublishableSequence"/>.</summary>

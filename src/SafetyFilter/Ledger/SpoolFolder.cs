@@ -142,7 +142,8 @@ internal static class SpoolFolder
             using var json = JsonDocument.Parse(File.ReadAllBytes(path));
             return (Guid.ParseExact(json.RootElement.GetProperty("stream_id").GetString()!, "N"), json.RootElement.GetProperty("epoch").GetUInt32());
         }
-        catch (Exception error) when (error is JsonException or KeyNotFoundException or FormatException or InvalidOperationException or ArgumentNullException)
+        catch (Exception error) when (
+            error is JsonException or KeyNotFoundException or FormatException or InvalidOperationException or ArgumentNullException)
         {
             throw new LedgerException(
                 $"'{path}' is damaged ({error.Message}). Remove it: the stream and its last epoch are then taken from the newest segment.", error);

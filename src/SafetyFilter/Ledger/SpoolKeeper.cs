@@ -46,6 +46,9 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
 
     public long SpareFailures => Volatile.Read(ref _spareFailures);
 
+    /// <summary>Whether the last sync failed and nothing has been confirmed since.</summary>
+    public bool IsSyncFailing => _syncTrouble is not null;
+
     public string? Trouble => _syncTrouble ?? _spareTrouble;
 
     public void Start()
@@ -64,6 +67,9 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         _syncSignal.Set();
         _prepareThread?.Join();
         _syncThread?.Join();
+
+        // The prepare thread may have had a page of the last segment in hand when the sync thread looked.
+        PutAway();
         if (_spare is not null)
         {
             _spare.Dispose();
@@ -220,9 +226,13 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
             spool.TryLeave(current);
         }
 
-        if (ok && advanced)
+        if (ok)
         {
             _syncTrouble = null;
+        }
+
+        if (ok && advanced)
+        {
             Volatile.Write(ref _durable, through);
             Advanced.Set();
             _prepareSignal.Set();

@@ -7,7 +7,12 @@ namespace SafetyFilter.Ledger;
 /// <param name="BytesCutOff">Of a torn tail. The bytes are kept in the quarantine folder.</param>
 /// <param name="Damages">Damaged places other than a torn tail. Copies of their segments are in the quarantine folder.</param>
 internal sealed record RecoveryReport(
-    uint PreviousEpoch, uint NextEpoch, ulong LastSequence, bool PreviousEndedCleanly, long BytesCutOff, IReadOnlyList<SpoolDamage> Damages);
+    uint PreviousEpoch,
+    uint NextEpoch,
+    ulong LastSequence,
+    bool PreviousEndedCleanly,
+    long BytesCutOff,
+    IReadOnlyList<SpoolDamage> Damages);
 
 /// <summary>
 /// Brings a stream's folder into a state from which a new run can start. Reads the newest segment only: older ones were
@@ -35,7 +40,7 @@ internal static class SpoolRecovery
             if (torn is { } tail)
             {
                 cutOff += tail.Length;
-                KeepAside(streamFolder, path, tail.Offset, ".torn");
+                KeepAside(streamFolder, path, tail.Offset, tail.Length, ".torn");
             }
 
             if (last == 0)
@@ -52,6 +57,15 @@ internal static class SpoolRecovery
             // After a loss of power Kafka may know more than the disk does: never give a number twice.
             return new RecoveryReport(
                 epoch, Math.Max(epoch, lastEpoch) + 1, Math.Max(last, published), type == RecordType.EpochEnd, cutOff, damages);
+        }
+    }
+
+    /// <summary>Copies a damaged segment to the quarantine folder, once: the original goes when it is published.</summary>
+    public static void KeepWhole(string streamFolder, string path)
+    {
+        if (!File.Exists(Path.Combine(streamFolder, SpoolFolder.Quarantine, Path.GetFileName(path) + ".0.damaged")))
+        {
+            KeepAside(streamFolder, path, 0, long.MaxValue, ".damaged");
         }
     }
 
@@ -72,7 +86,7 @@ internal static class SpoolRecovery
             }
             else if (header.AsSpan().ContainsAnyExcept((byte)0))
             {
-                KeepAside(streamFolder, path, 0, ".damaged");
+                KeepAside(streamFolder, path, 0, long.MaxValue, ".damaged");
                 File.Delete(path);
             }
             else
@@ -128,11 +142,11 @@ internal static class SpoolRecovery
     {
         if (damages.Exists(damage => string.Equals(damage.Path, path, StringComparison.Ordinal)))
         {
-            KeepAside(streamFolder, path, 0, ".damaged");
+            KeepWhole(streamFolder, path);
         }
     }
 
-    private static void KeepAside(string streamFolder, string path, long offset, string suffix)
+    private static void KeepAside(string streamFolder, string path, long offset, long length, string suffix)
     {
         var folder = Path.Combine(streamFolder, SpoolFolder.Quarantine);
         SpoolFolder.Create(folder);
@@ -143,12 +157,17 @@ internal static class SpoolRecovery
             target = Path.Combine(folder, $"{name}-{attempt}{suffix}");
         }
 
-        using var source = File.OpenRead(path);
-        source.Position = offset;
-        using var copy = File.Create(target);
-        source.CopyTo(copy);
-        copy.Flush();
-        ThrowIf(NativeFile.Sync(copy.SafeFileHandle), target);
+        File.Copy(path, target);
+        using var copy = File.OpenHandle(target, FileMode.Open, FileAccess.ReadWrite);
+        if (offset > 0)
+        {
+            var part = new byte[Math.Min(length, RandomAccess.GetLength(copy) - offset)];
+            RandomAccess.Read(copy, part, offset);
+            RandomAccess.SetLength(copy, part.Length);
+            RandomAccess.Write(copy, part, 0);
+        }
+
+        ThrowIf(NativeFile.Sync(copy), target);
         ThrowIf(NativeFile.SyncFolder(folder), folder);
     }
 

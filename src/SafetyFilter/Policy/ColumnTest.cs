@@ -22,8 +22,9 @@ internal sealed class ScoreColumnTest(int slot, ScoreTest test, FailMode fail) :
 
     public override void Match(CandidateBatch batch, ScoreTable scores, DecisionScratch scratch, Span<ulong> bits)
     {
+        // The interval lies within 0..1, so a cell that is no score is outside of it.
         ColumnKernel.InRange(scores.Row(slot), test.Low, test.High, bits);
-        if (!scratch.HasMissing(slot))
+        if (!_matchesWhenMissing || !scratch.HasMissing(slot))
         {
             return;
         }
@@ -32,7 +33,7 @@ internal sealed class ScoreColumnTest(int slot, ScoreTest test, FailMode fail) :
         var missing = scratch.Missing(slot);
         for (var w = 0; w < bits.Length; w++)
         {
-            bits[w] = _matchesWhenMissing ? bits[w] | missing[w] : bits[w] & ~missing[w];
+            bits[w] |= missing[w];
         }
     }
 }

@@ -107,7 +107,7 @@ internal static class PolicyCanonical
 
     private static string List(IEnumerable<string> values) => $"[{string.Join(", ", values.Select(Quote))}]";
 
-    // YAML folds these line breaks inside quotes and eats a byte order mark; other control characters never get past the parser.
+    // YAML folds these line breaks inside quotes and eats a byte order mark; control characters never get past the parser.
     private static string Quote(string value)
     {
         var text = new StringBuilder("\"");
@@ -116,7 +116,7 @@ internal static class PolicyCanonical
             _ = c switch
             {
                 '"' or '\\' => text.Append('\\').Append(c),
-                '\u0085' or '\u2028' or '\u2029' or '\uFEFF' => text.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
+                '\u2028' or '\u2029' or '\uFEFF' => text.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
                 _ => text.Append(c),
             };
         }

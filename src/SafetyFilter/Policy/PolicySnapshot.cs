@@ -33,15 +33,3 @@ internal sealed class PolicySnapshot
 
     public bool TryGetSurface(ReadOnlySpan<byte> utf8, [MaybeNullWhen(false)] out SurfacePolicy policy) => _bySurface.TryGetValue(utf8, out policy);
 }
-
-/// <summary>Holds the policies in force.</summary>
-internal sealed class PolicyStore(PolicySnapshot initial)
-{
-    private volatile PolicySnapshot _current = initial;
-
-    /// <summary>Read it once per request: it may be another one a moment later.</summary>
-    public PolicySnapshot Current => _current;
-
-    /// <summary>Puts other policies in force, all at once. Requests under way end with the ones they began with.</summary>
-    public void Replace(PolicySnapshot next) => _current = next;
-}

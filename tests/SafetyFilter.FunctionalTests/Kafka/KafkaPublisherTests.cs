@@ -71,6 +71,21 @@ public sealed class KafkaPublisherTests : IDisposable
     }
 
     [Fact]
+    public void Publish_BeforeTheDiskConfirmedARecord_Waits()
+    {
+        using var spool = _harness.Open(syncMilliseconds: 10_000);
+        using var publisher = _harness.Start(spool);
+        Assert.True(SpinWait.SpinUntil(() => publisher.PublishedThrough == 1, PublisherHarness.Patience));
+
+        PublisherHarness.Append(spool, 1);
+
+        Assert.False(publisher.Flush(TimeSpan.FromMilliseconds(500)));
+        Assert.Equal(1UL, publisher.PublishedThrough);
+        spool.Close();
+        Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+    }
+
+    [Fact]
     public void Publish_WhileBrokersAreDown_SpoolsAndCatchesUpWithoutLoss()
     {
         var mock = _kafka.Mock;
@@ -200,6 +215,35 @@ public sealed class KafkaPublisherTests : IDisposable
         using var verifier = _harness.Verify();
         Assert.True(verifier.IsVerified, string.Join('\n', verifier.Findings));
         Assert.Equal((102L, 500L), (verifier.Repeats, verifier.Decisions));
+    }
+
+    [Fact]
+    public void Publish_OverADamagedRecord_KeepsTheSegmentAndPublishesTheRest()
+    {
+        using (var spool = _harness.Open())
+        {
+            PublisherHarness.Append(spool, 500);
+        }
+
+        var first = SpoolFolder.Segments(SpoolFolder.Streams(_harness.Folder).Single())[0].Path;
+        using (var file = File.OpenHandle(first, FileMode.Open, FileAccess.Write))
+        {
+            RandomAccess.Write(file, [0xFF], 10_000);
+        }
+
+        using var again = _harness.Open();
+        using (var publisher = _harness.Start(again))
+        {
+            again.Close();
+            Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+            Assert.Equal(1, publisher.Damages);
+        }
+
+        using var verifier = _harness.Verify();
+        Assert.Equal([FindingKind.Gap], verifier.Findings.Select(finding => finding.Kind));
+        Assert.Equal(499, verifier.Decisions);
+        Assert.False(File.Exists(first));
+        Assert.Single(Directory.GetFiles(Path.Combine(again.StreamFolder, SpoolFolder.Quarantine)));
     }
 
     [Fact]

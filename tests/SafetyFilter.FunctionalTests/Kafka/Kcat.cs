@@ -7,10 +7,15 @@ internal static class Kcat
 {
     public static async Task<List<string>> ReadAsync(string bootstrapServers, string topic, string format)
     {
-        var path = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(folder => Path.Combine(folder, "kcat")).FirstOrDefault(File.Exists);
+        var folders = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':');
+        var path = folders.Select(static folder => Path.Combine(folder, "kcat")).FirstOrDefault(File.Exists);
         Assert.SkipWhen(path is null, "kcat is not installed (apt-get install kcat).");
-        using var process = Process.Start(
-            new ProcessStartInfo(path!, ["-C", "-q", "-e", "-b", bootstrapServers, "-t", topic, "-f", format]) { RedirectStandardOutput = true, UseShellExecute = false })!;
+        var start = new ProcessStartInfo(path!, ["-C", "-q", "-e", "-b", bootstrapServers, "-t", topic, "-f", format])
+        {
+            RedirectStandardOutput = true,
+            UseShellExecute = false,
+        };
+        using var process = Process.Start(start)!;
         var output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.Equal(0, process.ExitCode);

@@ -17,16 +17,16 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
         Topic = kafka.Topic,
         Linger = TimeSpan.Zero,
         CursorInterval = TimeSpan.FromMilliseconds(50),
-        Producer = { ["reconnect.backoff.max.ms"] = "200", ["retry.backoff.ms"] = "10" },
+        Producer = { ["reconnect.backoff.max.ms"] = "200", ["retry.backoff.ms"] = "10", ["retry.backoff.max.ms"] = "50" },
     };
 
-    public Spool Open(long segmentBytes = 64 << 10) => Spool.Open(
+    public Spool Open(int syncMilliseconds = 5) => Spool.Open(
         new SpoolOptions
         {
             Folder = Folder,
-            SegmentBytes = segmentBytes,
+            SegmentBytes = 64 << 10,
             MaxRecordBytes = 16 << 10,
-            SyncInterval = TimeSpan.FromMilliseconds(5),
+            SyncInterval = TimeSpan.FromMilliseconds(syncMilliseconds),
             AppendPatience = TimeSpan.FromSeconds(10),
         },
         "test", TimeProvider.System);
@@ -59,7 +59,8 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
     public LedgerVerifier Verify()
     {
         var verifier = new LedgerVerifier();
-        Assert.Null(TopicSource.Read(kafka.BootstrapServers, kafka.Topic, new Dictionary<string, string>(StringComparer.Ordinal), verifier.Add, CancellationToken.None));
+        var settings = new Dictionary<string, string>(StringComparer.Ordinal);
+        Assert.Null(TopicSource.Read(kafka.BootstrapServers, kafka.Topic, settings, verifier.Add, CancellationToken.None));
         verifier.Finish();
         return verifier;
     }

@@ -101,7 +101,12 @@ public sealed class LedgerVerifierTests : IDisposable
         Decision(runningEpoch, 2);
         Add(RecordType.EpochStart, new EpochStart
         {
-            StreamId = Id(Stream), Epoch = epoch, Sequence = 3, PreviousEpoch = epoch - 1, PreviousSequence = previousSequence, PreviousEndedCleanly = cleanly,
+            StreamId = Id(Stream),
+            Epoch = epoch,
+            Sequence = 3,
+            PreviousEpoch = epoch - 1,
+            PreviousSequence = previousSequence,
+            PreviousEndedCleanly = cleanly,
         });
 
         AssertFindings(FindingKind.EpochChain);
@@ -158,7 +163,12 @@ public sealed class LedgerVerifierTests : IDisposable
 
     private void Start(uint epoch, ulong sequence, uint previous, bool cleanly) => Add(RecordType.EpochStart, new EpochStart
     {
-        StreamId = Id(Stream), Epoch = epoch, Sequence = sequence, PreviousEpoch = previous, PreviousSequence = sequence - 1, PreviousEndedCleanly = cleanly,
+        StreamId = Id(Stream),
+        Epoch = epoch,
+        Sequence = sequence,
+        PreviousEpoch = previous,
+        PreviousSequence = sequence - 1,
+        PreviousEndedCleanly = cleanly,
     });
 
     private void End(uint epoch, ulong sequence, ulong decisions) =>

@@ -70,7 +70,8 @@ internal static class SpoolChild
         Span<byte> acknowledged = stackalloc byte[sizeof(ulong)];
         for (var index = 0; ; index++)
         {
-            if (spool.Append(RecordType.Decision, LedgerFolder.Body(spool, $"r{index}", length: index * 131 % 20_000), out var receipt) != AppendResult.Appended)
+            var body = LedgerFolder.Body(spool, $"r{index}", length: index * 131 % 20_000);
+            if (spool.Append(RecordType.Decision, body, out var receipt) != AppendResult.Appended)
             {
                 Environment.Exit(3);
             }

@@ -95,7 +95,7 @@ public sealed class SpoolRecoveryTests
                     file.SetLength(cut);
                 }
 
-                var expected = before.Where(one => one.Segment != newest || EndOf(newest, one.Offset) <= cut).Select(one => one.Sequence).ToList();
+                var expected = before.Where(one => one.Segment != newest || EndOfRecord(newest, one.Offset) <= cut).Select(one => one.Sequence).ToList();
                 using (copy.Open())
                 {
                 }
@@ -213,6 +213,10 @@ public sealed class SpoolRecoveryTests
 
         return found;
     }
+
+    /// <summary>Without the padding after it, which nobody misses.</summary>
+    private static long EndOfRecord(string segment, long offset) =>
+        offset + SegmentFormat.FrameHeaderLength + BitConverter.ToUInt32(ReadAt(segment, offset, 4));
 
     private static long EndOf(string segment, long offset) =>
         offset + SegmentFormat.FrameLength((int)BitConverter.ToUInt32(ReadAt(segment, offset, 4)));

@@ -130,7 +130,7 @@ public sealed class PolicyCheckTests : IDisposable
             foreach (var bundle in new[] { "text-safety", "embedding-safety" })
             {
                 known[$"{bundle}/{label}"] = new ClassifierTerms(
-                    label == "clickbait" ? CandidateAction.Demote : CandidateAction.Block, ["recommendation", "search"], ["*"], null);
+                    label is "clickbait" or "harassment" ? CandidateAction.Demote : CandidateAction.Block, ["recommendation"], ["*"], null);
             }
         }
 

@@ -219,18 +219,36 @@ public sealed class ModelBundleTests
     [Fact]
     public void Score_ModelThrows_FailsTheBundleAsErrorAndScoresTheNextBatch()
     {
-        // Looks a row up by the number; 7 is beyond the table.
-        var graph = Onnx.Graph(
-            [Onnx.Node("Cast", ["embedding"], ["index"], Onnx.Attribute("to", Onnx.Int64)), Onnx.Node("Gather", ["table", "index"], ["scores"])],
-            [Onnx.Value("embedding", Onnx.Float, -1, 1)],
-            [Onnx.Value("scores", Onnx.Float, -1, 1)],
-            Onnx.Tensor("table", [0.25f, 0.75f], 2));
-        using var bundle = Numbers(Onnx.Model(graph).Bytes, 0, 0.25);
+        using var bundle = Lookup();
         using var model = bundle.Load();
         var outcome = model.Score(BatchBuilder.Of(2).Tensor("embedding", [1f], [7f]).Build()).Outcome;
         Assert.Equal(FailureKind.Error, outcome.Failure);
         Assert.IsType<OnnxRuntimeException>(outcome.Error);
         Assert.Equal([0.75f], model.Score(BatchBuilder.Of(1).Tensor("embedding", [1f]).Build()).Table.Row(0).ToArray());
+    }
+
+    [Fact]
+    public void Score_RowsThatAreNotScored_NeverReachTheModel()
+    {
+        using var bundle = Lookup();
+        bundle.Manifest["features"]![0]!["range"] = new System.Text.Json.Nodes.JsonArray(0, 1);
+        using var model = bundle.Load();
+        var (outcome, table) = model.Score(BatchBuilder.Of(3).Tensor("embedding", [7f], [1f], null).Build());
+        Assert.Equal(default, outcome);
+        Assert.Equal([FailureKind.FeatureMismatch, FailureKind.None, FailureKind.MissingFeature], table.Failures(0).ToArray());
+    }
+
+    [Fact]
+    public void Score_SameCountButOtherLongestText_ScoresAsAFreshModel()
+    {
+        using var bundle = TextBundle();
+        using var used = bundle.Load();
+        foreach (var texts in (string[][])[["a", "b c"], ["one two three", "four"], ["x", ""]])
+        {
+            using var fresh = bundle.Load();
+            var batch = BatchBuilder.Of(2).Text("text", texts).Build();
+            Assert.Equal(fresh.Score(batch).Table.All, used.Score(batch).Table.All);
+        }
     }
 
     [Fact]
@@ -361,6 +379,16 @@ public sealed class ModelBundleTests
         Run();
         return Run();
     }
+
+    // Looks a row of a table of two up by the number: 7 is beyond it and throws.
+    private static TestBundle Lookup() => Numbers(
+        Onnx.Model(Onnx.Graph(
+            [Onnx.Node("Cast", ["embedding"], ["index"], Onnx.Attribute("to", Onnx.Int64)), Onnx.Node("Gather", ["table", "index"], ["scores"])],
+            [Onnx.Value("embedding", Onnx.Float, -1, 1)],
+            [Onnx.Value("scores", Onnx.Float, -1, 1)],
+            Onnx.Tensor("table", [0.25f, 0.75f], 2))).Bytes,
+        0,
+        0.25);
 
     private static TestBundle Logarithm() => Numbers(Onnx.Single("Log"), 1, 0);
 

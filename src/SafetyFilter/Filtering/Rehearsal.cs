@@ -1,0 +1,74 @@
+using System.Text;
+using SafetyFilter.Decisions;
+using SafetyFilter.Scoring;
+
+namespace SafetyFilter.Filtering;
+
+/// <summary>An invented request that has every feature a plan's bundles read.</summary>
+internal static class Rehearsal
+{
+    /// <summary>Enough for the runtime to see that the code is hot (it counts 30 calls) and compile it again, optimised.</summary>
+    public const int Rounds = 40;
+
+    private const int Candidates = 64;
+
+    private static readonly byte[] Text = "An invented caption of about sixty characters, as rankers send"u8.ToArray();
+
+    public static void Fill(CandidateBatch batch, SurfacePlan plan)
+    {
+        batch.Reset();
+        var buffer = new List<byte>();
+        batch.RequestId = Append(buffer, "rehearsal"u8);
+        batch.Surface = Append(buffer, Encoding.UTF8.GetBytes(plan.Terms.Surface));
+        var id = Append(buffer, "candidate"u8);
+        for (var i = 0; i < Candidates; i++)
+        {
+            batch.Ids.Add(id);
+        }
+
+        foreach (var feature in plan.Steps.SelectMany(static step => step.Bundle.Bundle.Manifest.Features).DistinctBy(static feature => feature.Feature))
+        {
+            var name = Append(buffer, Encoding.UTF8.GetBytes(feature.Feature));
+            if (feature is TensorFeatureSpec tensor)
+            {
+                AddTensor(batch, buffer, name, tensor);
+            }
+            else
+            {
+                AddText(batch, name, Append(buffer, Text));
+            }
+        }
+
+        batch.Buffer = [.. buffer];
+    }
+
+    private static void AddText(CandidateBatch batch, Utf8Slice name, Utf8Slice text)
+    {
+        var column = batch.AddText();
+        column.Name = name;
+        for (var i = 0; i < Candidates; i++)
+        {
+            column.Values.Add(text);
+        }
+    }
+
+    private static void AddTensor(CandidateBatch batch, List<byte> buffer, Utf8Slice name, TensorFeatureSpec feature)
+    {
+        var column = batch.AddTensor();
+        column.Name = name;
+        column.DataType = DataType.Float32;
+        column.Rows = Candidates;
+        column.RowShape.AddRange(feature.Shape);
+        column.RowLength = (int)feature.Shape.Aggregate(1L, static (product, dimension) => product * dimension);
+        column.DataStart = buffer.Count;
+        column.DataLength = Candidates * column.RowLength * sizeof(float);
+        buffer.AddRange(new byte[column.DataLength]);
+    }
+
+    private static Utf8Slice Append(List<byte> buffer, ReadOnlySpan<byte> bytes)
+    {
+        var slice = new Utf8Slice(buffer.Count, bytes.Length);
+        buffer.AddRange(bytes);
+        return slice;
+    }
+}

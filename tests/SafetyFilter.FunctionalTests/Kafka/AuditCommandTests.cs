@@ -1,0 +1,100 @@
+using System.Text.Json;
+using SafetyFilter.Cli;
+using SafetyFilter.Ledger;
+
+namespace SafetyFilter.FunctionalTests.Kafka;
+
+public sealed class AuditCommandTests : IDisposable
+{
+    private readonly KafkaUnderTest _kafka = new();
+    private readonly PublisherHarness _harness;
+
+    public AuditCommandTests()
+    {
+        _harness = new PublisherHarness(_kafka);
+        _harness.Kafka.RetainPublishedBytes = 1L << 30;
+        using var spool = _harness.Open();
+        using var publisher = _harness.Start(spool);
+        PublisherHarness.Append(spool, 20);
+        spool.Close();
+        Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+    }
+
+    public void Dispose()
+    {
+        _harness.Dispose();
+        _kafka.Dispose();
+    }
+
+    [Fact]
+    public void Cat_FolderAndTopic_PrintTheSameRecords()
+    {
+        var (folderCode, folder, _) = Run("cat", _harness.Folder);
+        var (topicCode, topic, _) = Run("cat", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers);
+
+        Assert.Equal((0, 0), (folderCode, topicCode));
+        Assert.Equal(folder, topic);
+        var lines = folder.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(22, lines.Length);
+        using var second = JsonDocument.Parse(lines[1]);
+        Assert.Equal("decision", second.RootElement.GetProperty("type").GetString());
+        Assert.Equal(2, second.RootElement.GetProperty("sequence").GetInt32());
+        Assert.Equal(64, second.RootElement.GetProperty("leaf_hash").GetString()!.Length);
+        Assert.Equal("request-1-0", second.RootElement.GetProperty("record").GetProperty("request_id").GetString());
+    }
+
+    [Fact]
+    public void Verify_WholeLedger_SaysSoAndExitsWith0()
+    {
+        var (code, text, _) = Run("verify", _harness.Folder);
+        Assert.Equal(0, code);
+        Assert.EndsWith("VERIFIED", text.TrimEnd(), StringComparison.Ordinal);
+
+        (code, text, _) = Run("verify", "--json", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers);
+        Assert.Equal(0, code);
+        using var verdict = JsonDocument.Parse(text);
+        Assert.True(verdict.RootElement.GetProperty("verified").GetBoolean());
+        Assert.Equal(20, verdict.RootElement.GetProperty("decisions").GetInt32());
+    }
+
+    [Fact]
+    public void Verify_DamagedSegment_NamesThePlaceAndExitsWith1()
+    {
+        var segment = SpoolFolder.Segments(SpoolFolder.Streams(_harness.Folder).Single())[0].Path;
+        using (var file = File.OpenHandle(segment, FileMode.Open, FileAccess.Write))
+        {
+            RandomAccess.Write(file, [0xFF], 700);
+        }
+
+        var (code, text, _) = Run("verify", "--json", segment);
+
+        Assert.Equal(1, code);
+        using var verdict = JsonDocument.Parse(text);
+        Assert.Equal(
+            ["Damage", "Gap"],
+            verdict.RootElement.GetProperty("findings").EnumerateArray().Select(finding => finding.GetProperty("kind").GetString()));
+        Assert.Equal(segment, verdict.RootElement.GetProperty("findings")[0].GetProperty("source").GetString());
+    }
+
+    [Theory]
+    [InlineData("verify")]
+    [InlineData("verify", "/nowhere/at/all")]
+    [InlineData("cat", "--topic", "t")]
+    [InlineData("cat", "--topic", "t", "--bootstrap-servers", "x", "--kafka-setting", "novalue")]
+    public void Audit_WrongArguments_SayWhatIsWrongAndExitWith2(params string[] arguments)
+    {
+        var (code, output, error) = Run(arguments);
+
+        Assert.Equal(2, code);
+        Assert.Empty(output);
+        Assert.NotEmpty(error);
+    }
+
+    private static (int Code, string Output, string Error) Run(params string[] arguments)
+    {
+        var output = new StringWriter();
+        var error = new StringWriter();
+        var code = AuditCommand.Create().Parse(arguments).Invoke(new() { Output = output, Error = error });
+        return (code, output.ToString(), error.ToString());
+    }
+}
