@@ -10,19 +10,24 @@ namespace SafetyFilter.Breaker;
 
 /// <summary>A model bundle behind its circuit breaker. Thread-safe.</summary>
 /// <remarks>
-/// Only the model's own faults count: an exception, or output that is no score. A request that lacks what the model reads
-/// never reaches the breaker, neither as a failure nor as a success: or whoever sends bad input would control failing
-/// open, keep a breaker from opening by numbers, or close one as its probe.
+/// Only the model's own faults count: an exception, or output that is no score. A request without a single candidate that
+/// the model can read never reaches the breaker, neither as a failure nor as a success: or whoever sends bad input would
+/// control failing open, keep a breaker from opening by numbers, or close one as its probe.
 /// </remarks>
 internal sealed class GuardedBundle
 {
     private readonly ModelBundle _bundle;
     private readonly ResiliencePipeline<ScoringOutcome> _pipeline;
     private readonly CircuitBreakerStateProvider _state = new();
+    private readonly TimeProvider _time;
+
+    // When the break ends, as a timestamp. Until then a request is turned away without Polly's exception object.
+    private long _openUntil;
 
     public GuardedBundle(ModelBundle bundle, BreakerThresholds thresholds, BundleChaos? chaos, BreakerEvents events, TimeProvider time)
     {
         _bundle = bundle;
+        _time = time;
         var builder = new ResiliencePipelineBuilder<ScoringOutcome> { TimeProvider = time };
         builder.AddCircuitBreaker(new CircuitBreakerStrategyOptions<ScoringOutcome>
         {
@@ -32,7 +37,11 @@ internal sealed class GuardedBundle
             BreakDuration = thresholds.BreakDuration,
             StateProvider = _state,
             ShouldHandle = static arguments => ValueTask.FromResult(IsBundleFault(arguments.Outcome)),
-            OnOpened = arguments => events.Changed(bundle.Name, BreakerState.Open, CauseOf(arguments.Outcome), arguments.BreakDuration),
+            OnOpened = arguments =>
+            {
+                Volatile.Write(ref _openUntil, time.GetTimestamp() + (long)(arguments.BreakDuration.TotalSeconds * time.TimestampFrequency));
+                return events.Changed(bundle.Name, BreakerState.Open, CauseOf(arguments.Outcome), arguments.BreakDuration);
+            },
             OnHalfOpened = _ => events.Changed(bundle.Name, BreakerState.HalfOpen, FailureKind.None, TimeSpan.Zero),
             OnClosed = _ => events.Changed(bundle.Name, BreakerState.Closed, FailureKind.None, TimeSpan.Zero),
         });
@@ -66,16 +75,26 @@ internal sealed class GuardedBundle
             return new ScoringOutcome(refused, 0, null);
         }
 
+        if (_state.CircuitState == CircuitState.Open && _time.GetTimestamp() < Volatile.Read(ref _openUntil))
+        {
+            return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
+        }
+
+        using var run = _bundle.Prepare(batch);
+        return run.IsVain ? run.Run(into, rows.Span) : Execute(run, into, rows);
+    }
+
+    private ScoringOutcome Execute(PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows)
+    {
         var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
         try
         {
             var call = _pipeline.ExecuteOutcomeAsync(
-                static (_, state) => ValueTask.FromResult(
-                    Outcome.FromResult(state.Bundle.Score(state.Batch, state.Into, state.Rows.Span))),
+                static (_, state) => ValueTask.FromResult(Outcome.FromResult(state.Run.Run(state.Into, state.Rows.Span))),
                 context,
-                (Bundle: _bundle, Batch: batch, Into: into, Rows: rows));
+                (Run: run, Into: into, Rows: rows));
 
-            // Nothing in the pipeline waits, so the call has ended: AsTask serves a future strategy that does.
+            // No strategy waits; only the call that changes the breaker's state may find its event's handler still queued.
             var outcome = call.IsCompleted ? call.Result : call.AsTask().GetAwaiter().GetResult();
             return outcome.Exception switch
             {

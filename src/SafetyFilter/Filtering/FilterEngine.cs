@@ -16,6 +16,9 @@ internal sealed partial class FilterEngine(
 {
     private const int MicrosPerSecond = 1_000_000;
 
+    // What fails, fails for every request: a line each would bury the log and make requests wait for it.
+    private readonly LogThrottle _bundleLog = new(time);
+    private readonly LogThrottle _ledgerLog = new(time);
     private readonly byte[] _streamId = ledger.StreamId.ToByteArray(bigEndian: true);
 
     /// <summary>The ledger stream that decisions go to, 16 bytes.</summary>
@@ -30,16 +33,13 @@ internal sealed partial class FilterEngine(
     {
         receipt = default;
         var started = time.GetTimestamp();
-        if (Plan(decision.Batch, out var plan) is { } refusal)
+        if ((Plan(decision.Batch, out var plan) ?? Unreadable(decision.Batch, plan)) is { } refusal)
         {
             return refusal;
         }
 
         decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
-        if (Evaluate(decision, plan, started, out var gaps) is { } missing)
-        {
-            return missing;
-        }
+        var gaps = Evaluate(decision, plan, started);
 
         DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
         var appended = ledger.Append(RecordType.Decision, record.Written, out receipt);
@@ -65,27 +65,21 @@ internal sealed partial class FilterEngine(
         Rehearsal.Fill(decision.Batch, plan);
         for (var i = 0; i < Rehearsal.Rounds; i++)
         {
-            Evaluate(decision, plan, time.GetTimestamp(), out _);
+            Evaluate(decision, plan, time.GetTimestamp());
             DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
         }
     }
 
-    private Refusal? Evaluate(Decision decision, SurfacePlan plan, long started, out AttributeGaps gaps)
+    private AttributeGaps Evaluate(Decision decision, SurfacePlan plan, long started)
     {
-        gaps = default;
         decision.Begin(plan.Terms);
         decision.TimeUnixNanos = (time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
         Score(decision, plan, started);
-        if (WithoutFeatures(decision, plan) is { } missing)
-        {
-            return missing;
-        }
-
-        gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
+        var gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
         decision.CollectUsedRules();
         InputDigest.Compute(decision.Batch, decision.InputDigests);
         decision.EngineMicros = MicrosSince(started);
-        return null;
+        return gaps;
     }
 
     private Refusal? Plan(CandidateBatch batch, out SurfacePlan plan)
@@ -131,50 +125,68 @@ internal sealed partial class FilterEngine(
 
             var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows);
             var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
+            if (ran && breaker == BreakerState.Open)
+            {
+                // Polly says so only to the next caller: a call that ran although the breaker was open was its probe.
+                breaker = BreakerState.HalfOpen;
+            }
+
             decision.Runs[i] = new BundleRun(outcome.Failure, breaker, ran ? Math.Max(1, MicrosSince(started) - before) : 0);
             if (outcome.Failure != FailureKind.None)
             {
                 step.Fail(decision.Scores, outcome.Failure);
             }
 
-            if (outcome.Error is not null)
+            if (outcome.Error is not null && _bundleLog.TryTake(out var unsaid))
             {
-                BundleThrew(logger, outcome.Error, step.Bundle.Bundle.Name, outcome.Failure);
+                BundleThrew(logger, outcome.Error, step.Bundle.Bundle.Name, outcome.Failure, unsaid);
             }
         }
     }
 
-    // A request that no classifier can read is the caller's mistake; a fail mode would only hide it.
-    private static Refusal? WithoutFeatures(Decision decision, SurfacePlan plan)
+    // A request that no classifier can read is the caller's mistake; fail modes would only hide it.
+    private static Refusal? Unreadable(CandidateBatch batch, SurfacePlan plan)
     {
-        foreach (var run in decision.Runs)
+        foreach (var step in plan.Steps)
         {
-            if (run.Failure != FailureKind.MissingFeature)
+            if (step.Bundle.Bundle.Refuses(batch) == FailureKind.None)
             {
                 return null;
             }
         }
 
-        return decision.Runs.Length == 0 ? null : new Refusal(
+        return plan.Steps.IsEmpty ? null : new Refusal(
             RefusalKind.InvalidArgument,
-            $"The request has no feature that a classifier of surface '{plan.Terms.Surface}' reads. Send at least one of: {string.Join(", ", FeaturesOf(plan))}.");
+            $"The request has no feature that a classifier of surface '{plan.Terms.Surface}' can read. Send at least one of: {string.Join(", ", FeaturesOf(plan))}.");
     }
 
     private static IEnumerable<string> FeaturesOf(SurfacePlan plan) => plan.Steps
-        .SelectMany(static step => step.Bundle.Bundle.Manifest.Features.Select(feature => $"'{feature.Feature}' ({step.Bundle.Bundle.Name})"))
+        .SelectMany(static step => step.Bundle.Bundle.Manifest.Features.Select(feature => $"{feature.Describe()} for {step.Bundle.Bundle.Name}"))
         .Distinct(StringComparer.Ordinal);
 
     private Refusal LedgerRefused(AppendResult result)
     {
-        LedgerRefusedRecord(logger, result);
-        return result == AppendResult.TooLarge
-            ? new Refusal(RefusalKind.InvalidArgument, "The decision's record is larger than Ledger:Spool:MaxRecordBytes. Split the page over several requests.")
-            : new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
+        if (result == AppendResult.TooLarge)
+        {
+            return new Refusal(RefusalKind.InvalidArgument, "The decision's record is larger than Ledger:Spool:MaxRecordBytes. Split the page over several requests.");
+        }
+
+        if (_ledgerLog.TryTake(out var unsaid))
+        {
+            LedgerRefusedRecord(logger, result, unsaid);
+        }
+
+        return new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
     }
 
     private void CountGaps(SurfacePlan plan, AttributeGaps gaps)
     {
-        for (var i = 0; (gaps.Absent | gaps.Mismatched) >> i != 0; i++)
+        if ((gaps.Absent | gaps.Mismatched) == 0)
+        {
+            return;
+        }
+
+        for (var i = 0; i < plan.Policy.Attributes.Length; i++)
         {
             if ((gaps.Absent >> i & 1) != 0)
             {
@@ -189,9 +201,9 @@ internal sealed partial class FilterEngine(
 
     private uint MicrosSince(long started) => (uint)((time.GetTimestamp() - started) * MicrosPerSecond / time.TimestampFrequency);
 
-    [LoggerMessage(EventIds.BundleThrew, LogLevel.Warning, "Bundle {Bundle} gave no scores: {Failure}")]
-    private static partial void BundleThrew(ILogger logger, Exception error, string bundle, FailureKind failure);
+    [LoggerMessage(EventIds.BundleThrew, LogLevel.Warning, "Bundle {Bundle} gave no scores: {Failure} ({Unsaid} more of the kind since the last line)")]
+    private static partial void BundleThrew(ILogger logger, Exception error, string bundle, FailureKind failure, long unsaid);
 
-    [LoggerMessage(EventIds.LedgerRefused, LogLevel.Error, "The ledger took no record ({Result}); the request is refused")]
-    private static partial void LedgerRefusedRecord(ILogger logger, AppendResult result);
+    [LoggerMessage(EventIds.LedgerRefused, LogLevel.Error, "The ledger took no record ({Result}); the request is refused ({Unsaid} more since the last line)")]
+    private static partial void LedgerRefusedRecord(ILogger logger, AppendResult result, long unsaid);
 }

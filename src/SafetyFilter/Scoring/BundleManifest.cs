@@ -51,6 +51,9 @@ internal abstract record FeatureSpec(string Feature)
 
     /// <summary>Why a request as a whole cannot be scored: it lacks the feature, or has it in another form. None when it can.</summary>
     public abstract FailureKind Refuses(CandidateBatch batch);
+
+    /// <summary>What a request has to send, in words for its caller.</summary>
+    public abstract string Describe();
 }
 
 /// <summary>A text, hashed into bucket indices [N, L] and a scale [N, 1].</summary>
@@ -59,6 +62,8 @@ internal sealed record TextFeatureSpec(string Feature, string IndicesInput, stri
 {
     public override FailureKind Refuses(CandidateBatch batch) =>
         batch.FindText(Utf8Feature) is { } column && column.Values.Count == batch.Count ? FailureKind.None : FailureKind.MissingFeature;
+
+    public override string Describe() => $"texts['{Feature}']";
 }
 
 /// <summary>Numbers as they are: float32 [N, ...shape], each within [Min, Max].</summary>
@@ -68,6 +73,8 @@ internal sealed record TensorFeatureSpec(string Feature, string Input, Immutable
     /// <summary>Numbers per candidate. Saturates: a manifest with a shape beyond all limits is refused, but must not throw before.</summary>
     public int RowLength { get; } =
         (int)Shape.Aggregate(1L, static (product, dimension) => Math.Min(product * Math.Clamp(dimension, 0, int.MaxValue), int.MaxValue));
+
+    public override string Describe() => $"tensors['{Feature}'] of shape [candidates, {string.Join(", ", Shape)}], FLOAT32 or FLOAT16,";
 
     public override FailureKind Refuses(CandidateBatch batch)
     {

@@ -56,46 +56,61 @@ internal sealed class ModelBundle : IDisposable
         return FailureKind.None;
     }
 
-    /// <summary>Scores a batch into the rows of a table.</summary>
+    /// <summary>Scores a batch into the rows of a table: <see cref="Refuses"/>, <see cref="Prepare"/> and run in one.</summary>
     /// <param name="batch">Its features are read; a feature it lacks fails the bundle, a candidate without it only that candidate.</param>
     /// <param name="table">Sized for the batch. Failures of single candidates are marked in it.</param>
     /// <param name="slots">For each of <see cref="Classifiers"/> its row of the table, or -1 when unwanted.</param>
     /// <returns>Never throws for a model's or a caller's fault. On a failure of the whole bundle the table's rows are undefined.</returns>
     public ScoringOutcome Score(CandidateBatch batch, ScoreTable table, ReadOnlySpan<int> slots)
     {
-        if (slots.Length != Classifiers.Length)
-        {
-            throw new ArgumentException($"{slots.Length} slots for {Classifiers.Length} classifiers of '{Name}'.", nameof(slots));
-        }
-
-        if (batch.Count == 0)
-        {
-            return default;
-        }
-
         if (Refuses(batch) is not FailureKind.None and var refused)
         {
             return new ScoringOutcome(refused, 0, null);
         }
 
+        using var run = Prepare(batch);
+        return run.Run(table, slots);
+    }
+
+    /// <summary>Reads a batch that <see cref="Refuses"/> accepts into the model's inputs. Nothing of the model runs yet.</summary>
+    public PreparedRun Prepare(CandidateBatch batch)
+    {
         if (!TryHold())
         {
-            return new ScoringOutcome(FailureKind.Error, 0, new ObjectDisposedException(Name));
+            return new PreparedRun(this, null, new ObjectDisposedException(Name));
         }
 
         RunScratch? scratch = null;
-        var sound = false;
         try
         {
             scratch = _scratches.Rent();
             scratch.Fill(batch);
+            return new PreparedRun(this, scratch, null);
+        }
+        catch (Exception error)
+        {
+            if (scratch is not null)
+            {
+                _scratches.Return(scratch, sound: false);
+            }
+
+            Release();
+            return new PreparedRun(this, null, error);
+        }
+    }
+
+    internal ScoringOutcome Run(RunScratch scratch, ScoreTable table, ReadOnlySpan<int> slots)
+    {
+        scratch.IsSound = false;
+        try
+        {
             if (scratch.Usable > 0)
             {
                 _session.RunWithBinding(_options, scratch.Binding);
             }
 
             var invalid = scratch.Read(table, slots);
-            sound = true;
+            scratch.IsSound = true;
             return new ScoringOutcome(FailureKind.None, invalid, null);
         }
         catch (OnnxRuntimeException error) when (RunScratch.IsWrongOutputShape(error))
@@ -106,15 +121,12 @@ internal sealed class ModelBundle : IDisposable
         {
             return new ScoringOutcome(FailureKind.Error, 0, error);
         }
-        finally
-        {
-            if (scratch is not null)
-            {
-                _scratches.Return(scratch, sound);
-            }
+    }
 
-            Release();
-        }
+    internal void Finish(RunScratch scratch)
+    {
+        _scratches.Return(scratch, scratch.IsSound);
+        Release();
     }
 
     public void Dispose()
@@ -149,6 +161,35 @@ internal sealed class ModelBundle : IDisposable
             _scratches.Dispose();
             _options.Dispose();
             _session.Dispose();
+        }
+    }
+}
+
+/// <summary>A batch in a model's inputs, ready to run once. Dispose it; it is used by one thread.</summary>
+/// <param name="bundle">Held until this is disposed.</param>
+/// <param name="scratch">Null when the batch could not be read in.</param>
+/// <param name="error">Why not.</param>
+internal readonly struct PreparedRun(ModelBundle bundle, RunScratch? scratch, Exception? error) : IDisposable
+{
+    /// <summary>Whether no candidate has all the features: the model will not run, and the outcome says nothing about it.</summary>
+    public bool IsVain => scratch is { Usable: 0 };
+
+    /// <summary>Runs the model and reads its scores; see <see cref="ModelBundle.Score"/>.</summary>
+    public ScoringOutcome Run(ScoreTable table, ReadOnlySpan<int> slots)
+    {
+        if (slots.Length != bundle.Classifiers.Length)
+        {
+            throw new ArgumentException($"{slots.Length} slots for {bundle.Classifiers.Length} classifiers of '{bundle.Name}'.", nameof(slots));
+        }
+
+        return scratch is null ? new ScoringOutcome(FailureKind.Error, 0, error) : bundle.Run(scratch, table, slots);
+    }
+
+    public void Dispose()
+    {
+        if (scratch is not null)
+        {
+            bundle.Finish(scratch);
         }
     }
 }

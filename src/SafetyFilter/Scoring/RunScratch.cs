@@ -23,6 +23,9 @@ internal sealed class RunScratch : IDisposable
 
     public OrtIoBinding Binding { get; }
 
+    /// <summary>False while a run is under way and after one that failed: its values may be in any state.</summary>
+    public bool IsSound { get; set; } = true;
+
     /// <summary>Candidates of the filled batch that have all features.</summary>
     public int Usable => _rows.Usable;
 
