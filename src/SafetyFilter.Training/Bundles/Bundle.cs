@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -12,6 +13,9 @@ internal sealed class Bundle(string root, string name, string version)
 {
     private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    // Embeddings by the thousand read no better one number a line.
+    private static readonly JsonSerializerOptions Compact = new(Json) { WriteIndented = false };
+
     private readonly JsonObject _files = [];
 
     public string Folder { get; } = Path.Combine(root, name, version);
@@ -23,7 +27,7 @@ internal sealed class Bundle(string root, string name, string version)
         _files[file] = Convert.ToHexStringLower(SHA256.HashData(content));
     }
 
-    public void Add(string file, JsonObject content) => Add(file, JsonSerializer.SerializeToUtf8Bytes(content, Json));
+    public void Add(string file, JsonObject content) => Add(file, Encoding.UTF8.GetBytes(content.ToJsonString(Compact) + "\n"));
 
     public void WriteManifest(JsonObject details)
     {
