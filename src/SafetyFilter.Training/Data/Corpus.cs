@@ -13,7 +13,7 @@ internal enum Fold
     /// <summary>A tenth of the training split: calibration and thresholds are chosen on it, weights never see it.</summary>
     Calibrate,
 
-    /// <summary>The data set's own dev split: measured only.</summary>
+    /// <summary>The data set's own dev split: nothing is learned, calibrated or thresholded on it. Recipes were compared on it.</summary>
     Dev,
 }
 
