@@ -15,9 +15,9 @@ train.SetAction(parsed =>
     var samples = Corpus.Load(folder);
     var templates = Corpus.Load(folder, "bias_templates", "toxic", Corpus.Toxicity).ToList();
     Console.WriteLine($"{watch.Elapsed:mm\\:ss} read {samples.Count} samples");
-    TextSafety.Build(folder, root, parsed.GetValue(seed), samples, templates);
+    var teacher = TextSafety.Build(folder, root, parsed.GetValue(seed), samples, templates);
     Console.WriteLine($"{watch.Elapsed:mm\\:ss} wrote text-safety");
-    EmbeddingSafety.Build(folder, root, parsed.GetValue(seed), samples, templates);
+    EmbeddingSafety.Build(folder, root, parsed.GetValue(seed), samples, templates, teacher);
     Console.WriteLine($"{watch.Elapsed:mm\\:ss} wrote embedding-safety");
 });
 

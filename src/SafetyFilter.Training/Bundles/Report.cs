@@ -13,7 +13,7 @@ namespace SafetyFilter.Training.Bundles;
 /// <param name="Group">Most flagged share of any one group of that text.</param>
 internal sealed record ThresholdRule(string Action, double From, double Precision, double Candidates, double Benign, double Group);
 
-/// <summary>One head's scores over the corpus: picks its thresholds, then measures them on rows that nothing was chosen on.</summary>
+/// <summary>One head's scores over the corpus: picks its thresholds without the dev split, then measures them on it.</summary>
 internal sealed class Report(IReadOnlyList<Sample> samples, float[] scores, int head, IReadOnlyList<Sample> templates, float[] templateScores)
 {
     /// <summary>Groups with fewer rows give no rate worth naming.</summary>
@@ -84,9 +84,16 @@ internal sealed class Report(IReadOnlyList<Sample> samples, float[] scores, int 
             var lengthy = Rows(s => s.Fold == Fold.Dev && s.Text.Length >= 300 && s.Source is not ("garak" or "bipia"));
             result["longTextsDevFlagged"] = Round(Flagged(lengthy, threshold));
             result["longTextsDevRows"] = lengthy.Length;
+            result["devAucAgainstLongTexts"] = Round(AucAgainst(lengthy));
         }
 
         return result;
+    }
+
+    private double AucAgainst(int[] negatives)
+    {
+        var rows = Rows(s => s.Fold == Fold.Dev && s.Labelled[head] && s.Positive(head)).Concat(negatives).ToArray();
+        return Metrics.Auc(rows.Select(i => scores[i]).ToArray(), rows.Select(i => samples[i].Labelled[head] && samples[i].Positive(head)).ToArray());
     }
 
     // Report only (synthetic templates): how far apart the identity groups' innocent sentences score.

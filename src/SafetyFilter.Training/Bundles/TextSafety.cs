@@ -23,7 +23,7 @@ internal static class TextSafety
         new(5, 0.3f, 2e-5f, 1),
     ];
 
-    public static void Build(string data, string root, int seed, IReadOnlyList<Sample> samples, IReadOnlyList<Sample> templates)
+    public static float[][] Build(string data, string root, int seed, IReadOnlyList<Sample> samples, IReadOnlyList<Sample> templates)
     {
         var features = Features(Featurizer, samples);
         var heads = new LinearHead[Corpus.Heads.Length];
@@ -70,6 +70,7 @@ internal static class TextSafety
             ["expires"] = "2028-12-31",
             ["training"] = Bundle.Training(data, seed, Heads.Limits),
         });
+        return scores;
     }
 
     public static int[][] Features(TextFeaturizerOptions options, IEnumerable<Sample> samples) => Features(options, samples.Select(s => s.Text));

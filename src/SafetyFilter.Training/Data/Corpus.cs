@@ -13,7 +13,7 @@ internal enum Fold
     /// <summary>A tenth of the training split: calibration and thresholds are chosen on it, weights never see it.</summary>
     Calibrate,
 
-    /// <summary>The data set's own dev split: measured only.</summary>
+    /// <summary>The data set's own dev split: nothing is learned, calibrated or thresholded on it. Recipes were compared on it.</summary>
     Dev,
 }
 
@@ -30,13 +30,22 @@ internal sealed class Sample(string file, string source, string group, string ki
     /// <summary>Whether the label of this head is the source's own; weak negatives are for learning, never for figures.</summary>
     public bool[] Labelled { get; } = new bool[Corpus.Heads.Length];
 
-    /// <summary>1 or 0 per head; means something only where the weight is above 0.</summary>
+    /// <summary>1 or 0 per head, or a probability that a teacher gave; means something only where the weight is above 0.</summary>
     public float[] Labels { get; } = new float[Corpus.Heads.Length];
 
     /// <summary>How much the label counts in learning; 0 where nothing is known.</summary>
     public float[] Weights { get; } = new float[Corpus.Heads.Length];
 
-    public bool Positive(int head) => Labels[head] > 0;
+    public bool Positive(int head) => Labels[head] > 0.5f;
+
+    public Sample Copy()
+    {
+        var copy = new Sample(file, source, group, kind, fold, text);
+        Labelled.CopyTo(copy.Labelled, 0);
+        Labels.CopyTo(copy.Labels, 0);
+        Weights.CopyTo(copy.Weights, 0);
+        return copy;
+    }
 }
 
 /// <summary>

@@ -10,6 +10,13 @@ namespace SafetyFilter.Training.Learning;
 /// </summary>
 internal sealed class EncoderTrainer
 {
+    // Below this length a sum says nothing yet; also what keeps the first steps, from an empty table, finite.
+    private const float Shortest = 0.1f;
+
+    // Half of the features are left out of each step (dropout): an n-gram must not lean on its neighbours.
+    private const float Dropped = 0.5f;
+
+    private readonly int[] _kept = new int[4096];
     private readonly int _width;
     private readonly float[] _table;
     private readonly float[] _squares;
@@ -26,19 +33,14 @@ internal sealed class EncoderTrainer
         _headSquares = new float[heads];
         _biases = new float[heads];
         var random = new Random(seed);
-        foreach (ref float value in _table.AsSpan(width))
-        {
-            value = (random.NextSingle() - 0.5f) / width;
-        }
-
         foreach (ref float value in _heads.AsSpan())
         {
             value = (random.NextSingle() - 0.5f) * 2;
         }
     }
 
-    /// <summary>One pass over the given samples in a seeded order. weak: a factor per head on its weak negatives.</summary>
-    public void TrainEpoch(int[] order, IReadOnlyList<Sample> samples, IReadOnlyList<int[]> features, float[] weak, float headRate, float rowRate, Random random)
+    /// <summary>One pass over the given samples in a seeded order.</summary>
+    public void TrainEpoch(int[] order, IReadOnlyList<Sample> samples, IReadOnlyList<int[]> features, float headRate, float rowRate, Random random)
     {
         var sum = new float[_width];
         var unit = new float[_width];
@@ -46,9 +48,9 @@ internal sealed class EncoderTrainer
         random.Shuffle(order);
         foreach (int i in order)
         {
-            var indices = features[i];
-            float length = Sum(indices, sum);
-            if (length == 0)
+            var indices = Kept(features[i], random);
+            float length = Math.Max(Sum(indices, sum), Shortest);
+            if (indices.Length == 0)
             {
                 continue;
             }
@@ -57,7 +59,7 @@ internal sealed class EncoderTrainer
             Array.Clear(slope);
             for (int head = 0; head < _biases.Length; head++)
             {
-                float weight = samples[i].Weights[head] * (samples[i].Labelled[head] ? 1 : weak[head]);
+                float weight = samples[i].Weights[head];
                 if (weight == 0)
                 {
                     continue;
@@ -106,7 +108,21 @@ internal sealed class EncoderTrainer
         return (table, scale);
     }
 
-    private float Sum(int[] indices, float[] sum)
+    private ReadOnlySpan<int> Kept(int[] features, Random random)
+    {
+        int count = 0;
+        foreach (int index in features)
+        {
+            if (random.NextSingle() >= Dropped)
+            {
+                _kept[count++] = index;
+            }
+        }
+
+        return _kept.AsSpan(0, count);
+    }
+
+    private float Sum(ReadOnlySpan<int> indices, float[] sum)
     {
         Array.Clear(sum);
         foreach (int index in indices)

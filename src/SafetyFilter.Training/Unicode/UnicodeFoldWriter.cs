@@ -116,8 +116,9 @@ internal static class UnicodeFoldWriter
     // Accents, points and overlays over letters. Vowel signs of Indic and South-East Asian scripts and the voicing marks of
     // kana make other letters and stay.
     private static bool IsDisguisingMark(int c, UnicodeCategory category) =>
-        category is UnicodeCategory.NonSpacingMark or UnicodeCategory.EnclosingMark
-        && c is < 0x0700 or (>= 0x1AB0 and <= 0x1AFF) or (>= 0x1DC0 and <= 0x1DFF) or (>= 0x20D0 and <= 0x20FF) or (>= 0x302A and <= 0x302F) or 0xFB1E or (>= 0xFE20 and <= 0xFE2F);
+        c is >= 0x302A and <= 0x302F
+        || (category is UnicodeCategory.NonSpacingMark or UnicodeCategory.EnclosingMark
+            && c is < 0x0700 or (>= 0x1AB0 and <= 0x1AFF) or (>= 0x1DC0 and <= 0x1DFF) or (>= 0x20D0 and <= 0x20FF) or 0xFB1E or (>= 0xFE20 and <= 0xFE2F));
 
     private static SortedDictionary<int, (string Name, string Source, char Letter)> SingleLetters(string dataFolder)
     {
