@@ -68,7 +68,8 @@ public sealed class TextNormalizerTests
         text => Normalize(text.Normalize(NormalizationForm.FormC)) == Normalize(text)
             && Normalize(text.Normalize(NormalizationForm.FormKC)) == Normalize(text)
             && Normalize(text.Normalize(NormalizationForm.FormD)) == Normalize(text),
-        iter: 20_000);
+        iter: 20_000,
+        print: CodeUnits);
 
     [Fact]
     public void Normalize_TextLongerThanDestination_IsCutAndStillEndsInASpace()
@@ -91,6 +92,9 @@ public sealed class TextNormalizerTests
         Span<char> destination = stackalloc char[2050];
         return destination[..TextNormalizer.Normalize(Encoding.UTF8.GetBytes(text), destination)].ToString();
     }
+
+    // As text, a counter-example of invisible characters would say nothing.
+    private static string CodeUnits(string text) => string.Join(' ', text.Select(static c => ((int)c).ToString("X4", System.Globalization.CultureInfo.InvariantCulture)));
 
     private static bool IsUnicode(string text)
     {
