@@ -51,12 +51,12 @@ internal sealed partial class ServingLoader(
             : (null, [.. unreadable.Concat(compiled.Errors).Select(static error => error.ToString())]);
     }
 
-    // On breakers of its own: a rehearsal must neither open nor close those that serve.
+    // On breakers of its own that never open: a rehearsal must neither open nor close those that serve, nor tell of it.
     private void Rehearse(PolicySnapshot policies, ClassifierSet classifiers)
     {
         var guarded = classifiers.Bundles.ToFrozenDictionary(
             static bundle => bundle.Name,
-            bundle => new GuardedBundle(bundle, new BreakerThresholds(), null, events, time),
+            bundle => new GuardedBundle(bundle, new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, events, time),
             StringComparer.Ordinal);
         foreach (var plan in ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build).Plans)
         {
