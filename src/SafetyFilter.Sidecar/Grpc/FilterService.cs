@@ -95,21 +95,11 @@ internal sealed class FilterService(
     {
         var http = context.GetHttpContext();
         decision.Caller = CallerNames.Of(http.Connection);
-        if (Activity.Current is { IdFormat: ActivityIdFormat.W3C } activity)
-        {
-            decision.TraceId = activity.TraceId;
-            decision.SpanId = activity.SpanId;
-        }
-        else if (ActivityContext.TryParse(http.Request.Headers.TraceParent, null, out var parent))
-        {
-            decision.TraceId = parent.TraceId;
-            decision.SpanId = parent.SpanId;
-        }
-        else
-        {
-            decision.TraceId = default;
-            decision.SpanId = default;
-        }
+
+        // Not Activity.Current: the server makes one for every call, and nobody but an exporter would ever see its id.
+        _ = ActivityContext.TryParse(http.Request.Headers.TraceParent, null, out var parent);
+        decision.TraceId = parent.TraceId;
+        decision.SpanId = parent.SpanId;
     }
 
     private static StatusCode CodeOf(RefusalKind kind) => kind switch
