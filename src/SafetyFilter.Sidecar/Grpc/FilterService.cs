@@ -9,7 +9,7 @@ namespace SafetyFilter.Sidecar.Grpc;
 
 /// <summary>gRPC's side of the filter: bytes to a decision and back, refusals to statuses. Decides nothing itself.</summary>
 internal sealed class FilterService(
-    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, IHostApplicationLifetime lifetime) : FilterServiceDefinition.Base
+    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, OpenStreams streams, IHostApplicationLifetime lifetime) : FilterServiceDefinition.Base
 {
     // The members of FilterStreamResponse.outcome.
     private const int ResponseField = 1;
@@ -31,6 +31,7 @@ internal sealed class FilterService(
     public override async Task FilterStream(
         IAsyncStreamReader<FilterCall> calls, IServerStreamWriter<FilterCall> replies, ServerCallContext context)
     {
+        streams.Add(context.GetHttpContext());
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
         try
         {

@@ -14,6 +14,7 @@ internal sealed partial class ServingLifecycle(
     ServingStore serving,
     DecisionLedger ledger,
     BoundEndpoints endpoints,
+    Grpc.OpenStreams streams,
     IHostApplicationLifetime lifetime,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService
 {
@@ -52,6 +53,9 @@ internal sealed partial class ServingLifecycle(
         {
             await Task.Delay(options.Drain.Delay, cancellationToken);
         }
+
+        // They have been told to end; what does not listen is cut off with its connection.
+        await Task.WhenAny(streams.WhenNone(), Task.Delay(options.Drain.Timeout, cancellationToken));
     }
 
     // Hosted services stop in the reverse order of their start, so the listeners are closed by now.

@@ -112,6 +112,7 @@ internal static class SidecarSetup
             grpc.MaxSendMessageSize = null;
             grpc.IgnoreUnknownServices = false;
         });
+        services.AddSingleton<OpenStreams>();
         services.AddSingleton<FilterService>();
         services.AddGrpcHealthChecks(static health =>
         {
