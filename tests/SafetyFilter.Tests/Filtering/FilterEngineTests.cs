@@ -156,7 +156,9 @@ public sealed class FilterEngineTests
         Assert.Equal(
             new Refusal(
                 RefusalKind.InvalidArgument,
-                "The request has no feature that a classifier of surface 'feed' reads. Send at least one of: 'embedding' (numbers), 'root' (roots)."),
+                "The request has no feature that a classifier of surface 'feed' can read. Send at least one of: "
+                + "tensors['embedding'] of shape [candidates, 2], FLOAT32 or FLOAT16, for numbers, "
+                + "tensors['root'] of shape [candidates, 1], FLOAT32 or FLOAT16, for roots."),
             refusal);
     }
 
