@@ -14,7 +14,7 @@ namespace SafetyFilter.Sidecar.Grpc;
 /// </remarks>
 internal sealed class FilterCall
 {
-    // A call that once carried a huge page must not keep its buffer for ever.
+    // A larger buffer goes back to the shared pool with its request, which trims itself: 64 calls must not keep 64 huge pages.
     private const int LargestKeptPayload = 1 << 20;
 
     private static readonly FilterCallPool Pool = new(64);
@@ -37,7 +37,8 @@ internal sealed class FilterCall
         call._length = context.PayloadLength;
         if (call._payload.Length < call._length)
         {
-            call._payload = GC.AllocateUninitializedArray<byte>(Math.Max(call._length, 64 * 1024));
+            ArrayPool<byte>.Shared.Return(call._payload);
+            call._payload = ArrayPool<byte>.Shared.Rent(call._length);
         }
 
         // The transport's buffer is only ours during this call, and models want their tensors contiguous: one copy.
@@ -70,9 +71,12 @@ internal sealed class FilterCall
     /// <summary>Gives the call back without an answer.</summary>
     public void Release()
     {
-        if (_payload.Length <= LargestKeptPayload)
+        if (_payload.Length > LargestKeptPayload)
         {
-            Pool.Return(this);
+            ArrayPool<byte>.Shared.Return(_payload);
+            _payload = [];
         }
+
+        Pool.Return(this);
     }
 }

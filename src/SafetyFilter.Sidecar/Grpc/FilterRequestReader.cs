@@ -211,7 +211,7 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
                     break;
                 case 2 when type == ProtoReader.Varint:
                     read = wire.TryReadVarint(out var dataType);
-                    column.DataType = dataType <= byte.MaxValue ? (DataType)dataType : (DataType)byte.MaxValue;
+                    column.DataType = (DataType)(int)dataType;
                     break;
                 case 3:
                     read = Shape(ref wire, type, column, ref dimensions);
@@ -301,8 +301,7 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
 
         if (column.Count == _limits.MaxCandidates)
         {
-            return Refuse(
-                $"{field} has more than {_limits.MaxCandidates} entries, the most candidates per request. Split the page over several requests.");
+            return TooMany(field);
         }
 
         if (slice.Length > maxBytes)
@@ -397,7 +396,7 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
 
         if ((long)size < 1 || size > int.MaxValue)
         {
-            return Refuse($"tensors.shape[{dimensions}] of '{NameOf(column)}' is {(long)size}; a dimension is at least 1.");
+            return Refuse($"tensors.shape[{dimensions}] of '{NameOf(column)}' is {(long)size}; a dimension is 1 to {int.MaxValue}.");
         }
 
         if (dimensions++ == 0)
@@ -412,18 +411,12 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         return true;
     }
 
-    private static bool Numbers(ref ProtoReader wire, int type, AttributeColumn column)
+    private bool Numbers(ref ProtoReader wire, int type, AttributeColumn column)
     {
         double value;
         if (type == ProtoReader.Fixed64)
         {
-            if (!wire.TryReadDouble(out value))
-            {
-                return false;
-            }
-
-            column.Numbers.Add(value);
-            return true;
+            return wire.TryReadDouble(out value) && Add(column.Numbers, value, "attributes.numbers");
         }
 
         if (type != ProtoReader.Delimited || !wire.TryReadDelimited(out var slice))
@@ -434,29 +427,21 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         var packed = wire.Nested(slice);
         while (!packed.AtEnd)
         {
-            if (!packed.TryReadDouble(out value))
+            if (!packed.TryReadDouble(out value) || !Add(column.Numbers, value, "attributes.numbers"))
             {
                 return false;
             }
-
-            column.Numbers.Add(value);
         }
 
         return true;
     }
 
-    private static bool Flags(ref ProtoReader wire, int type, AttributeColumn column)
+    private bool Flags(ref ProtoReader wire, int type, AttributeColumn column)
     {
         ulong value;
         if (type == ProtoReader.Varint)
         {
-            if (!wire.TryReadVarint(out value))
-            {
-                return false;
-            }
-
-            column.Flags.Add(value != 0);
-            return true;
+            return wire.TryReadVarint(out value) && Add(column.Flags, value != 0, "attributes.flags");
         }
 
         if (type != ProtoReader.Delimited || !wire.TryReadDelimited(out var slice))
@@ -467,16 +452,28 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         var packed = wire.Nested(slice);
         while (!packed.AtEnd)
         {
-            if (!packed.TryReadVarint(out value))
+            if (!packed.TryReadVarint(out value) || !Add(column.Flags, value != 0, "attributes.flags"))
             {
                 return false;
             }
-
-            column.Flags.Add(value != 0);
         }
 
         return true;
     }
+
+    private bool Add<T>(List<T> column, T value, string field)
+    {
+        if (column.Count == _limits.MaxCandidates)
+        {
+            return TooMany(field);
+        }
+
+        column.Add(value);
+        return true;
+    }
+
+    private bool TooMany(string field) => Refuse(
+        $"{field} has more than {_limits.MaxCandidates} entries, the most candidates per request. Split the page over several requests.");
 
     private bool Room(int count, int most, string field) =>
         count < most || Refuse($"{field} has more than {most} columns. Send at most {most}.");

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using SafetyFilter.Decisions;
@@ -38,7 +39,7 @@ internal static class FilterRequestRules
         {
             if (batch.Ids[i].IsEmpty)
             {
-                return Refuse($"candidate_ids[{i}] is empty. Send 1 to 256 bytes per id.");
+                return Refuse($"candidate_ids[{i}] is empty. Send an id of at least one byte.");
             }
         }
 
@@ -147,17 +148,36 @@ internal static class FilterRequestRules
 
     private static Refusal? FindNotFinite(CandidateBatch batch, TensorColumn column, ReadOnlySpan<byte> data)
     {
-        for (var i = 0; i < column.Rows * column.RowLength; i++)
+        Span<ulong> missing = new ulong[Bitmap.Words(batch.Count)];
+        foreach (var index in column.Missing)
         {
-            var value = column.DataType == DataType.Float32
-                ? MemoryMarshal.Cast<byte, float>(data)[i]
-                : (float)MemoryMarshal.Cast<byte, Half>(data)[i];
-            var row = i / column.RowLength;
-            if (!float.IsFinite(value) && !column.Missing.Contains(row))
+            Bitmap.Set(missing, index);
+        }
+
+        for (var row = 0; row < column.Rows; row++)
+        {
+            if (!Bitmap.Get(missing, row) && FindNotFinite(column, data, row) is { } found)
             {
                 return Refuse(string.Create(
-                    System.Globalization.CultureInfo.InvariantCulture,
-                    $"tensors['{Name(batch, column.Name)}'] has {value} for candidate {row}, element {i % column.RowLength}. Send finite numbers, or name the candidate in 'missing'."));
+                    CultureInfo.InvariantCulture,
+                    $"tensors['{Name(batch, column.Name)}'] has {found.Value} for candidate {row}, element {found.Element}. Send finite numbers, or name the candidate in 'missing'."));
+            }
+        }
+
+        return null;
+    }
+
+    private static (float Value, int Element)? FindNotFinite(TensorColumn column, ReadOnlySpan<byte> data, int row)
+    {
+        for (var element = 0; element < column.RowLength; element++)
+        {
+            var at = row * column.RowLength + element;
+            var value = column.DataType == DataType.Float32
+                ? MemoryMarshal.Cast<byte, float>(data)[at]
+                : (float)MemoryMarshal.Cast<byte, Half>(data)[at];
+            if (!float.IsFinite(value))
+            {
+                return (value, element);
             }
         }
 

@@ -4,16 +4,20 @@ using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Observability;
+using SafetyFilter.Sidecar.Hosting;
 
 namespace SafetyFilter.Sidecar.Grpc;
 
 /// <summary>gRPC's side of the filter: bytes to a decision and back, refusals to statuses. Decides nothing itself.</summary>
-internal sealed class FilterService(
-    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, OpenStreams streams, IHostApplicationLifetime lifetime) : FilterServiceDefinition.Base
+internal sealed partial class FilterService(
+    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, OpenStreams streams, ServingLifecycle lifecycle, TimeProvider time, ILogger<FilterService> logger)
+    : FilterServiceDefinition.Base
 {
     // The members of FilterStreamResponse.outcome.
     private const int ResponseField = 1;
     private const int ErrorField = 2;
+
+    private readonly LogThrottle _log = new(time);
 
     public override Task<FilterCall> Filter(FilterCall call, ServerCallContext context)
     {
@@ -32,7 +36,7 @@ internal sealed class FilterService(
         IAsyncStreamReader<FilterCall> calls, IServerStreamWriter<FilterCall> replies, ServerCallContext context)
     {
         streams.Add(context.GetHttpContext());
-        using var ended = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifecycle.Drained);
         try
         {
             while (await calls.MoveNext(ended.Token))
@@ -56,11 +60,25 @@ internal sealed class FilterService(
     private Refusal? Decide(FilterCall call, ServerCallContext context, out LedgerReceipt receipt)
     {
         receipt = default;
-        var refusal = call.Read(limits);
-        if (refusal is null)
+        Refusal? refusal;
+        try
         {
-            DescribeCaller(call.Decision, context);
-            refusal = engine.Decide(call.Decision, call.Record, out receipt);
+            refusal = call.Read(limits);
+            if (refusal is null)
+            {
+                DescribeCaller(call.Decision, context);
+                refusal = engine.Decide(call.Decision, call.Record, out receipt);
+            }
+        }
+        catch (Exception error)
+        {
+            // Nothing above throws by design. If it does all the same, one request fails and its stream goes on.
+            if (_log.TryTake(out var unsaid))
+            {
+                RequestFailed(logger, error, unsaid);
+            }
+
+            refusal = new Refusal(RefusalKind.Internal, "The safety filter failed on this request, which is its own mistake. Apply the ranker's own fail mode; the sidecar's log says more.");
         }
 
         if (refusal is not null)
@@ -97,10 +115,17 @@ internal sealed class FilterService(
         var http = context.GetHttpContext();
         decision.Caller = CallerNames.Of(http.Connection);
 
-        // Not Activity.Current: the server makes one for every call, and nobody but an exporter would ever see its id.
-        _ = ActivityContext.TryParse(http.Request.Headers.TraceParent, null, out var parent);
-        decision.TraceId = parent.TraceId;
-        decision.SpanId = parent.SpanId;
+        // An activity counts only when it is exported: ids that nobody else has ever seen join nothing.
+        if (Activity.Current is { Recorded: true } activity)
+        {
+            decision.TraceId = activity.TraceId;
+            decision.SpanId = activity.SpanId;
+            return;
+        }
+
+        _ = ActivityContext.TryParse(http.Request.Headers.TraceParent, null, out var caller);
+        decision.TraceId = caller.TraceId;
+        decision.SpanId = caller.SpanId;
     }
 
     private static StatusCode CodeOf(RefusalKind kind) => kind switch
@@ -109,6 +134,10 @@ internal sealed class FilterService(
         RefusalKind.UnknownSurface => StatusCode.NotFound,
         RefusalKind.PurposeNotAllowed => StatusCode.PermissionDenied,
         RefusalKind.TooLarge => StatusCode.ResourceExhausted,
+        RefusalKind.Internal => StatusCode.Internal,
         _ => StatusCode.Unavailable,
     };
+
+    [LoggerMessage(EventIds.RequestFailed, LogLevel.Error, "A request failed by our own mistake ({Unsaid} more since the last line)")]
+    private static partial void RequestFailed(ILogger logger, Exception error, long unsaid);
 }

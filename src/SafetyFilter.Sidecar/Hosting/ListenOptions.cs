@@ -11,7 +11,7 @@ internal sealed class ListenOptions
     /// <summary>Path of the Unix domain socket for gRPC. Default empty: none. The cheapest way for a ranker on the same machine.</summary>
     public string UnixSocket { get; set; } = "";
 
-    /// <summary>Permissions of the socket, octal. Default 660: owner and group. Kestrel's own would let everybody in.</summary>
+    /// <summary>Permissions of the socket, octal. Default 660: owner and group may connect.</summary>
     public string UnixSocketMode { get; set; } = "660";
 
     /// <summary>host:port for gRPC without TLS (h2c), or empty for none. Default loopback; port 0 takes a free one.</summary>

@@ -16,11 +16,12 @@ internal sealed partial class ServingLifecycle(
     BoundEndpoints endpoints,
     Grpc.OpenStreams streams,
     IHostApplicationLifetime lifetime,
-    ILogger<ServingLifecycle> logger) : IHostedLifecycleService
+    ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
     /// <summary>What closing the ledger may take of the shutdown.</summary>
     public static readonly TimeSpan LedgerFlushTimeout = TimeSpan.FromSeconds(10);
 
+    private readonly CancellationTokenSource _drained = new();
     private Task _loading = Task.CompletedTask;
     private volatile bool _serving;
 
@@ -28,7 +29,15 @@ internal sealed partial class ServingLifecycle(
 
     public bool IsServing => _serving;
 
-    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    /// <summary>Cancelled when the listeners are about to close, which is <c>Drain:Delay</c> after SIGTERM: streams end then.</summary>
+    public CancellationToken Drained => _drained.Token;
+
+    // A file that a killed predecessor left would say "ready" while models load.
+    public Task StartingAsync(CancellationToken cancellationToken)
+    {
+        RemoveReadyFile();
+        return Task.CompletedTask;
+    }
 
     public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
@@ -46,16 +55,20 @@ internal sealed partial class ServingLifecycle(
 
     public async Task StoppingAsync(CancellationToken cancellationToken)
     {
-        await _loading;
+        RemoveReadyFile();
+        var served = _serving;
         _serving = false;
-        Draining(logger, options.Drain.Delay);
-        if (options.Drain.Delay > TimeSpan.Zero)
+        if (served && options.Drain.Delay > TimeSpan.Zero)
         {
-            await Task.Delay(options.Drain.Delay, cancellationToken);
+            Draining(logger, options.Drain.Delay);
+            await Task.Delay(options.Drain.Delay, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 
-        // They have been told to end; what does not listen is cut off with its connection.
+        await _drained.CancelAsync();
+
+        // Streams have been told to end; what does not listen is cut off with its connection.
         await Task.WhenAny(streams.WhenNone(), Task.Delay(options.Drain.Timeout, cancellationToken));
+        await _loading.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     // Hosted services stop in the reverse order of their start, so the listeners are closed by now.
@@ -64,9 +77,10 @@ internal sealed partial class ServingLifecycle(
         serving.Swap(null);
         var left = ledger.Close(LedgerFlushTimeout);
         LedgerClosed(logger, ledger.Spool.LastSequence, left);
-        if (options.Listen.ReadyFile.Length > 0)
+        if (ledger.Spool.DurableSequence < ledger.Spool.LastSequence)
         {
-            File.Delete(options.Listen.ReadyFile);
+            LedgerNotDurable(logger, ledger.Spool.LastSequence - ledger.Spool.DurableSequence, ledger.Spool.Trouble ?? "the disk is slow");
+            ExitCode = 1;
         }
 
         return Task.CompletedTask;
@@ -86,17 +100,32 @@ internal sealed partial class ServingLifecycle(
             }
 
             serving.Swap(snapshot);
-            _serving = true;
             var note = endpoints.Describe(options.Listen.UnixSocket);
-            Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.Spool.StreamId, ledger.Spool.Epoch);
             if (options.Listen.ReadyFile.Length > 0)
             {
                 note.WriteTo(options.Listen.ReadyFile);
             }
+
+            _serving = true;
+            Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.Spool.StreamId, ledger.Spool.Epoch);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            Fail([error.Message]);
         }
         catch (Exception error)
         {
             Fail([error.ToString()]);
+        }
+    }
+
+    public void Dispose() => _drained.Dispose();
+
+    private void RemoveReadyFile()
+    {
+        if (options.Listen.ReadyFile.Length > 0)
+        {
+            File.Delete(options.Listen.ReadyFile);
         }
     }
 
@@ -122,4 +151,7 @@ internal sealed partial class ServingLifecycle(
 
     [LoggerMessage(EventIds.LedgerClosed, LogLevel.Information, "The ledger is closed at sequence {Sequence}; {Left} records are left for the next run to publish")]
     private static partial void LedgerClosed(ILogger logger, ulong sequence, ulong left);
+
+    [LoggerMessage(EventIds.LedgerNotDurable, LogLevel.Error, "{Records} records at the end of the ledger are not confirmed on the disk: {Reason}")]
+    private static partial void LedgerNotDurable(ILogger logger, ulong records, string reason);
 }

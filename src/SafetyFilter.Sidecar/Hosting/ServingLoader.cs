@@ -31,7 +31,8 @@ internal sealed partial class ServingLoader(
         }
 
         var (policies, errors) = LoadPolicies(classifiers);
-        if (policies is null)
+        errors = [.. UnknownBundles(classifiers), .. errors];
+        if (policies is null || errors.Count > 0)
         {
             classifiers.Dispose();
             return (null, errors);
@@ -40,6 +41,17 @@ internal sealed partial class ServingLoader(
         Rehearse(policies, classifiers);
         var guarded = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, Guard, StringComparer.Ordinal);
         return (ServingSnapshot.Bind(policies, guarded, ConfigRevision(), SidecarSetup.Build), []);
+    }
+
+    // A misspelt name would leave a bundle on other thresholds than somebody believes.
+    private IEnumerable<string> UnknownBundles(ClassifierSet classifiers)
+    {
+        var loaded = classifiers.Bundles.Select(static bundle => bundle.Name).ToHashSet(StringComparer.Ordinal);
+        var named = options.Breaker.Bundles.Keys.Select(static name => ("Breaker", name)).Concat(options.Chaos.Bundles.Keys.Select(static name => ("Chaos", name)));
+        foreach (var (section, name) in named.Where(pair => !loaded.Contains(pair.name)))
+        {
+            yield return $"{section}:Bundles:{name} names no loaded bundle. Use one of: {string.Join(", ", loaded.Order(StringComparer.Ordinal))}.";
+        }
     }
 
     private (PolicySnapshot? Snapshot, IReadOnlyList<string> Errors) LoadPolicies(ClassifierSet classifiers)

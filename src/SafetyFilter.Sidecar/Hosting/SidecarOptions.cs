@@ -50,7 +50,10 @@ internal sealed class DrainOptions
     /// </summary>
     public TimeSpan Delay { get; set; } = TimeSpan.Zero;
 
-    /// <summary>How long requests in flight may still take, 0 to 5 min. Default 5 s, a thousand budgets.</summary>
+    /// <summary>
+    /// How long requests in flight may still take, 0 to 5 min. Default 5 s, a thousand budgets. Closing the ledger may take
+    /// another 10 s when Kafka is slow: give the process Delay + Timeout + 10 s before it is killed.
+    /// </summary>
     public TimeSpan Timeout { get; set; } = TimeSpan.FromSeconds(5);
 
     public IEnumerable<string> Validate()
@@ -78,9 +81,9 @@ internal sealed class TelemetryOptions
 
     public IEnumerable<string> Validate()
     {
-        if (OtlpEndpoint.Length > 0 && !Uri.TryCreate(OtlpEndpoint, UriKind.Absolute, out _))
+        if (OtlpEndpoint.Length > 0 && !(Uri.TryCreate(OtlpEndpoint, UriKind.Absolute, out var uri) && uri.Scheme is ("http" or "https")))
         {
-            yield return $"Telemetry:OtlpEndpoint '{OtlpEndpoint}' is not a URI. Use one such as http://localhost:4317.";
+            yield return $"Telemetry:OtlpEndpoint '{OtlpEndpoint}' is not an http or https URI. Use one such as http://localhost:4317.";
         }
 
         if (!(TraceRatio is >= 0 and <= 1))

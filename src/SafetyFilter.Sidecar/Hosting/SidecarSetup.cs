@@ -1,6 +1,7 @@
 using System.Diagnostics.Metrics;
 using System.Net;
 using System.Reflection;
+using Grpc.AspNetCore.Server;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using OpenTelemetry.Metrics;
@@ -33,7 +34,7 @@ internal static class SidecarSetup
         AddGrpc(builder.Services, options);
         AddTelemetry(builder.Services, options.Telemetry);
         builder.Services.Configure<HostOptions>(host =>
-            host.ShutdownTimeout = options.Drain.Delay + options.Drain.Timeout + ServingLifecycle.LedgerFlushTimeout);
+            host.ShutdownTimeout = options.Drain.Delay + options.Drain.Timeout);
     }
 
     public static void MapSidecar(this WebApplication app, SidecarOptions options)
@@ -126,6 +127,10 @@ internal static class SidecarSetup
             publisher.Delay = TimeSpan.Zero;
             publisher.Period = TimeSpan.FromSeconds(1);
         });
+
+        // A corrupt compressed message would end as UNKNOWN inside grpc-dotnet, and on a local hop compression only costs.
+        // After grpc's own set-up, which would fill an empty list again.
+        services.PostConfigure<GrpcServiceOptions>(static grpc => grpc.CompressionProviders.Clear());
         if (options.Reflection)
         {
             services.AddGrpcReflection();

@@ -11,7 +11,7 @@ internal sealed class UnixSocketClaim : IDisposable
     private UnixSocketClaim(FileStream? @lock) => _lock = @lock;
 
     /// <summary>Claims the path, and removes a stale socket. An empty path claims nothing.</summary>
-    /// <exception cref="IOException">Another process holds the path, or something that is no socket is there.</exception>
+    /// <exception cref="IOException">Another process holds the path, it cannot be written, or something that is no socket is there.</exception>
     public static UnixSocketClaim Take(string path)
     {
         if (path.Length == 0)
@@ -19,7 +19,6 @@ internal sealed class UnixSocketClaim : IDisposable
             return new UnixSocketClaim(null);
         }
 
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         var held = TakeLock(path);
         if (File.Exists(path))
         {
@@ -39,15 +38,23 @@ internal sealed class UnixSocketClaim : IDisposable
 
     private static FileStream TakeLock(string path)
     {
+        var file = path + ".lock";
         try
         {
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+
             // FileShare.None is flock(2) on Unix: the kernel releases it with the process, however that ends.
-            return new FileStream(path + ".lock", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
-        catch (IOException error)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
+            // .NET reports flock's EWOULDBLOCK as a plain IOException with this code.
+            const int WouldBlock = 11;
             throw new IOException(
-                $"Listen:UnixSocket '{path}' is in use by another process ('{path}.lock' is locked). Stop that one or choose another path.", error);
+                error.HResult == WouldBlock
+                    ? $"Listen:UnixSocket '{path}' is in use by another process ('{file}' is locked). Stop that one or choose another path."
+                    : $"Listen:UnixSocket '{path}' cannot be used: {error.Message} Make its folder writable or choose another path.",
+                error);
         }
     }
 }

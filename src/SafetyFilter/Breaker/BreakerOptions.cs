@@ -3,10 +3,10 @@ namespace SafetyFilter.Breaker;
 /// <summary>When a classifier bundle's circuit breaker opens, and for how long. Section <c>Breaker</c>.</summary>
 internal sealed class BreakerOptions : BreakerThresholds
 {
-    /// <summary>Thresholds of single bundles, by bundle name. A bundle named here takes all its thresholds from here.</summary>
-    public Dictionary<string, BreakerThresholds> Bundles { get; init; } = new(StringComparer.Ordinal);
+    /// <summary>Thresholds of single bundles, by bundle name. What one does not set it takes from the section itself.</summary>
+    public Dictionary<string, BreakerOverride> Bundles { get; init; } = new(StringComparer.Ordinal);
 
-    public BreakerThresholds For(string bundle) => Bundles.GetValueOrDefault(bundle, this);
+    public BreakerThresholds For(string bundle) => Bundles.TryGetValue(bundle, out var own) ? own.Over(this) : this;
 
     /// <summary>Every error at once, in words for whoever wrote the configuration.</summary>
     public IEnumerable<string> Validate()
@@ -16,9 +16,9 @@ internal sealed class BreakerOptions : BreakerThresholds
             yield return error;
         }
 
-        foreach (var (name, thresholds) in Bundles)
+        foreach (var name in Bundles.Keys)
         {
-            foreach (var error in thresholds.Validate($"Breaker:Bundles:{name}"))
+            foreach (var error in For(name).Validate($"Breaker:Bundles:{name}"))
             {
                 yield return error;
             }
@@ -71,4 +71,21 @@ internal class BreakerThresholds
             yield return $"{section}:BreakDuration is {BreakDuration}; it must be 00:00:00.500 to 1.00:00:00.";
         }
     }
+}
+
+/// <summary>Thresholds that a single bundle has of its own; null takes the section's.</summary>
+internal sealed class BreakerOverride
+{
+    public double? FailureRatio { get; set; }
+    public int? MinimumThroughput { get; set; }
+    public TimeSpan? SamplingDuration { get; set; }
+    public TimeSpan? BreakDuration { get; set; }
+
+    internal BreakerThresholds Over(BreakerThresholds general) => new()
+    {
+        FailureRatio = FailureRatio ?? general.FailureRatio,
+        MinimumThroughput = MinimumThroughput ?? general.MinimumThroughput,
+        SamplingDuration = SamplingDuration ?? general.SamplingDuration,
+        BreakDuration = BreakDuration ?? general.BreakDuration,
+    };
 }

@@ -20,6 +20,9 @@ internal enum RefusalKind : byte
 
     /// <summary>The ledger cannot take the record, and an unrecorded decision is not given.</summary>
     LedgerUnavailable = 6,
+
+    /// <summary>Our own mistake.</summary>
+    Internal = 7,
 }
 
 /// <summary>A refusal in words for the caller: names the field, the value and the remedy.</summary>

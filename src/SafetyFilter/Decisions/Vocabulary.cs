@@ -88,7 +88,7 @@ internal enum Durability : byte
 }
 
 /// <summary>Element types of feature tensors; little-endian. The values are the wire values.</summary>
-internal enum DataType : byte
+internal enum DataType
 {
     Float32 = 1,
     Float16 = 2,

@@ -75,6 +75,9 @@ internal sealed class Spool : IDisposable
     /// <summary>What is wrong with the disk, in words; null while all is well.</summary>
     public string? Trouble => _keeper.Trouble;
 
+    /// <summary>The last thing that was ever wrong with bringing records to the disk in this run, also when it is over.</summary>
+    public string? LastSyncFailure => _keeper.LastSyncFailure;
+
     /// <summary>Bytes of records and frames appended by this run.</summary>
     public long AppendedBytes => Volatile.Read(ref _bytes);
 

@@ -66,7 +66,14 @@ internal static class SpoolFolder
             throw new LedgerException("The spool needs Linux: it maps files and checks fdatasync.");
         }
 
-        Directory.CreateDirectory(path, FolderMode);
+        try
+        {
+            Directory.CreateDirectory(path, FolderMode);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new LedgerException($"The spool folder '{path}' cannot be made: {error.Message} Make its parent writable, or set Ledger:Spool:Folder elsewhere.", error);
+        }
     }
 
     /// <summary>Takes the spool for this process until the handle is closed or the process is gone, however it goes.</summary>

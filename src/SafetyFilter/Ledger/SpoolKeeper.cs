@@ -36,6 +36,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     private ulong _durable;
     private long _syncFailures;
     private volatile string? _syncTrouble;
+    private volatile string? _lastSyncFailure;
 
     /// <summary>Set on every confirmed sync that brought something new.</summary>
     public AutoResetEvent Advanced { get; } = new(false);
@@ -48,6 +49,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
 
     /// <summary>Whether the last sync failed and nothing has been confirmed since.</summary>
     public bool IsSyncFailing => _syncTrouble is not null;
+
+    public string? LastSyncFailure => _lastSyncFailure;
 
     public string? Trouble => _syncTrouble ?? _spareTrouble;
 
@@ -297,7 +300,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     private bool Fail(string path, string reason)
     {
         Interlocked.Increment(ref _syncFailures);
-        _syncTrouble = $"'{path}': {reason}";
+        _syncTrouble = _lastSyncFailure = $"'{path}': {reason}";
         LedgerLog.SyncFailed(logger, path, reason);
         return false;
     }

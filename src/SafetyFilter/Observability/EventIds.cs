@@ -9,6 +9,7 @@ internal static class EventIds
     public const int Draining = 1002;
     public const int LedgerClosed = 1003;
     public const int BundleLoaded = 1004;
+    public const int LedgerNotDurable = 1005;
 
     // Requests: 1100
     public const int BundleThrew = 1100;

@@ -73,6 +73,7 @@ internal sealed class FilterMetrics(Meter meter)
         RefusalKind.PurposeNotAllowed => "permission_denied",
         RefusalKind.TooLarge => "resource_exhausted",
         RefusalKind.LedgerUnavailable => "ledger_unavailable",
+        RefusalKind.Internal => "internal",
         _ => "unavailable",
     };
 

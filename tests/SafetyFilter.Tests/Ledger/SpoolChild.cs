@@ -8,7 +8,8 @@ namespace SafetyFilter.Tests.Ledger;
 
 /// <summary>
 /// This test program as a process of its own that appends to a spool, to be killed or to be given a failing disk. Runs
-/// before the test runner's entry point when the environment asks for it.
+/// before the test runner's entry point when the environment asks for it; being a module initialiser it must not let other
+/// threads run code of this assembly.
 /// </summary>
 internal static class SpoolChild
 {
@@ -84,18 +85,17 @@ internal static class SpoolChild
 
     private static void Durably(Spool spool)
     {
-        string? trouble = null;
         for (var index = 0; index < 20; index++)
         {
             spool.Append(RecordType.Decision, LedgerFolder.Body(spool, $"r{index}"), out var receipt);
             var since = Stopwatch.GetTimestamp();
             while (spool.DurableSequence < receipt.Sequence && Stopwatch.GetElapsedTime(since) < TimeSpan.FromSeconds(20))
             {
-                trouble ??= spool.Trouble;
                 spool.Advanced.WaitOne(10);
             }
         }
 
-        Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{spool.SyncFailures}|{spool.DurableSequence}|{trouble}|{spool.Trouble}"));
+        Console.Out.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"{spool.SyncFailures}|{spool.DurableSequence}|{spool.LastSyncFailure}|{spool.Trouble}"));
     }
 }

@@ -8,17 +8,28 @@ namespace SafetyFilter.Tests.Ledger;
 public sealed class SpoolProcessTests : IDisposable
 {
     private readonly LedgerFolder _folder = new();
+    private readonly List<Process> _children = [];
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose()
+    {
+        // After a failed assertion or the timeout a child may still run.
+        foreach (var child in _children.Where(static child => !child.HasExited))
+        {
+            child.Kill(entireProcessTree: true);
+        }
 
-    [Fact]
+        _children.ForEach(static child => child.Dispose());
+        _folder.Dispose();
+    }
+
+    [Fact(Timeout = 120_000)]
     public async Task Append_ProcessKilledAgainAndAgain_LosesNoAcknowledgedRecord()
     {
         const int Kills = 5;
         var acknowledged = new List<ulong>();
         for (var kill = 1; kill <= Kills; kill++)
         {
-            using var child = Process.Start(SpoolChild.StartInfo(SpoolChild.AppendUntilKilled, _folder.Path))!;
+            var child = Start(SpoolChild.StartInfo(SpoolChild.AppendUntilKilled, _folder.Path));
             var output = child.StandardOutput.BaseStream;
             var sequence = new byte[sizeof(ulong)];
             for (var read = 0; await output.ReadAtLeastAsync(sequence, 8, false, TestContext.Current.CancellationToken) == 8; read++)
@@ -47,14 +58,14 @@ public sealed class SpoolProcessTests : IDisposable
         Assert.True(verifier.IsVerified, LedgerFolder.Describe(verifier));
     }
 
-    [Fact]
+    [Fact(Timeout = 120_000)]
     public async Task Append_WhenFdatasyncFails_SaysSoWritesAgainElsewhereAndLosesNothing()
     {
         const string Strace = "/usr/bin/strace";
         Assert.SkipUnless(File.Exists(Strace), "strace is not installed (apt-get install strace).");
-        using var child = Process.Start(SpoolChild.StartInfo(
+        var child = Start(SpoolChild.StartInfo(
             SpoolChild.AppendDurably, _folder.Path,
-            Strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3"))!;
+            Strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3"));
         var said = (await child.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken)).Trim().Split('|');
         await child.WaitForExitAsync(TestContext.Current.CancellationToken);
 
@@ -66,5 +77,12 @@ public sealed class SpoolProcessTests : IDisposable
         using var verifier = _folder.Verify();
         Assert.True(verifier.IsVerified, LedgerFolder.Describe(verifier));
         Assert.Equal(20, verifier.Decisions);
+    }
+
+    private Process Start(ProcessStartInfo start)
+    {
+        var child = Process.Start(start)!;
+        _children.Add(child);
+        return child;
     }
 }

@@ -94,7 +94,7 @@ public sealed class FilterRequestReaderTests
         { "request_id is 129 bytes long; the limit is 128. Send a shorter one.", Do(static r => r.RequestId = new string('x', 129)) },
         { "surface is empty. Send the surface that the recommendations show on, such as 'for-you'.", Do(static r => r.Surface = "") },
         { "candidate_ids is empty. Send at least one candidate.", Do(static r => r.CandidateIds.Clear()) },
-        { "candidate_ids[1] is empty. Send 1 to 256 bytes per id.", Do(static r => r.CandidateIds.Add("")) },
+        { "candidate_ids[1] is empty. Send an id of at least one byte.", Do(static r => r.CandidateIds.Add("")) },
         { "candidate_ids[0] is 257 bytes long; the limit is 256. Send a shorter one.", Do(static r => r.CandidateIds[0] = new string('x', 257)) },
         {
             "candidate_ids has more than 1000 entries, the most candidates per request. Split the page over several requests.",
@@ -121,8 +121,8 @@ public sealed class FilterRequestReaderTests
             Do(static r => r.Tensors.Add(new FeatureTensor { Name = "e", Shape = { 1, 1 }, Data = ByteString.CopyFrom(new byte[4]) }))
         },
         {
-            "tensors['e'].dtype is 77, which is unknown. Send DATA_TYPE_FLOAT32 (1) or DATA_TYPE_FLOAT16 (2).",
-            Do(static r => r.Tensors.Add(new FeatureTensor { Name = "e", Dtype = (V1.DataType)77, Shape = { 1, 1 } }))
+            "tensors['e'].dtype is 300, which is unknown. Send DATA_TYPE_FLOAT32 (1) or DATA_TYPE_FLOAT16 (2).",
+            Do(static r => r.Tensors.Add(new FeatureTensor { Name = "e", Dtype = (V1.DataType)300, Shape = { 1, 1 } }))
         },
         {
             "tensors['e'].shape[0] is 2, but there are 1 candidates. Send one row per candidate.",
@@ -133,7 +133,7 @@ public sealed class FilterRequestReaderTests
             Do(static r => r.Tensors.Add(Tensor([1, 2], 7)))
         },
         {
-            "tensors.shape[1] of 'e' is -3; a dimension is at least 1.",
+            "tensors.shape[1] of 'e' is -3; a dimension is 1 to 2147483647.",
             Do(static r => r.Tensors.Add(Tensor([1, -3], 4)))
         },
         {
