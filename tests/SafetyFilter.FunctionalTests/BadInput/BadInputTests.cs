@@ -1,5 +1,7 @@
 using Google.Protobuf;
 using Grpc.Core;
+using Grpc.Net.Client;
+using Grpc.Net.Compression;
 using SafetyFilter.FunctionalTests.Host;
 using SafetyFilter.V1;
 
@@ -84,6 +86,17 @@ public sealed class BadInputTests(BadInputSidecar fixture) : IClassFixture<BadIn
     }
 
     [Fact]
+    public async Task Filter_CorruptCompression_IsRefusedAsNotOffered()
+    {
+        using var channel = GrpcChannel.ForAddress(fixture.Sidecar.Tcp, new GrpcChannelOptions { CompressionProviders = [new Corrupt()] });
+        var error = await Assert.ThrowsAsync<RpcException>(
+            () => new V1.SafetyFilter.SafetyFilterClient(channel).FilterAsync(
+                BadRequest.Good(), new Metadata { { "grpc-internal-encoding-request", "gzip" } }, cancellationToken: Cancelled).ResponseAsync);
+        Assert.Equal(StatusCode.Unimplemented, error.StatusCode);
+        Assert.Contains("gzip", error.Status.Detail, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Filter_DuplicateIds_AreDecidedIndependently()
     {
         var request = BadRequest.Good();
@@ -137,4 +150,18 @@ public sealed class BadInputTests(BadInputSidecar fixture) : IClassFixture<BadIn
     }
 
     private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
+
+    /// <summary>Says gzip and writes what is none.</summary>
+    private sealed class Corrupt : ICompressionProvider
+    {
+        public string EncodingName => "gzip";
+
+        public Stream CreateCompressionStream(Stream stream, System.IO.Compression.CompressionLevel? compressionLevel)
+        {
+            stream.Write("not gzip"u8);
+            return Stream.Null;
+        }
+
+        public Stream CreateDecompressionStream(Stream stream) => stream;
+    }
 }
