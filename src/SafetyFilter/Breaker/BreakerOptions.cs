@@ -16,9 +16,10 @@ internal sealed class BreakerOptions : BreakerThresholds
             yield return error;
         }
 
-        foreach (var name in Bundles.Keys)
+        // Over the defaults, which are right: what a bundle takes from the section has been told above.
+        foreach (var (name, own) in Bundles)
         {
-            foreach (var error in For(name).Validate($"Breaker:Bundles:{name}"))
+            foreach (var error in own.Over(new BreakerThresholds()).Validate($"Breaker:Bundles:{name}"))
             {
                 yield return error;
             }
