@@ -16,9 +16,10 @@ internal sealed class BreakerOptions : BreakerThresholds
             yield return error;
         }
 
-        foreach (var name in Bundles.Keys)
+        foreach (var (name, own) in Bundles)
         {
-            foreach (var error in For(name).Validate($"Breaker:Bundles:{name}"))
+            // Over the defaults, which are right: an error of the section is told once.
+            foreach (var error in own.Over(new BreakerThresholds()).Validate($"Breaker:Bundles:{name}"))
             {
                 yield return error;
             }

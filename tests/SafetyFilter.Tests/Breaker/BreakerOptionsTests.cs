@@ -8,7 +8,7 @@ public sealed class BreakerOptionsTests
     [Fact]
     public void For_BundleWithThresholdsOfItsOwn_TakesThemAndOthersTheCommonOnes()
     {
-        var options = new BreakerOptions { MinimumThroughput = 4, Bundles = { ["roots"] = new BreakerThresholds { MinimumThroughput = 2, FailureRatio = 1 } } };
+        var options = new BreakerOptions { MinimumThroughput = 4, Bundles = { ["roots"] = new BreakerOverride { MinimumThroughput = 2, FailureRatio = 1 } } };
         using var own = new BreakerBench(options.For("roots"));
         using var common = new BreakerBench(options.For("numbers"));
         foreach (var bench in new[] { own, common })
@@ -18,6 +18,13 @@ public sealed class BreakerOptionsTests
         }
 
         Assert.Equal((BreakerState.Open, BreakerState.Closed), (own.Guarded.State, common.Guarded.State));
+    }
+
+    [Fact]
+    public void For_BundleWithOneThresholdOfItsOwn_TakesTheOthersFromTheSection()
+    {
+        var options = new BreakerOptions { MinimumThroughput = 4, FailureRatio = 0.9, Bundles = { ["roots"] = new BreakerOverride { FailureRatio = 0.2 } } };
+        Assert.Equal((4, 0.2), (options.For("roots").MinimumThroughput, options.For("roots").FailureRatio));
     }
 
     [Fact]
@@ -36,7 +43,7 @@ public sealed class BreakerOptionsTests
             MinimumThroughput = 1,
             SamplingDuration = TimeSpan.FromMilliseconds(499),
             BreakDuration = TimeSpan.FromDays(2),
-            Bundles = { ["text-safety"] = new BreakerThresholds { FailureRatio = 1.5 } },
+            Bundles = { ["text-safety"] = new BreakerOverride { FailureRatio = 1.5 } },
         };
         Assert.Equal(
             [
