@@ -10,7 +10,7 @@ namespace SafetyFilter.Sidecar.Grpc;
 
 /// <summary>gRPC's side of the filter: bytes to a decision and back, refusals to statuses. Decides nothing itself.</summary>
 internal sealed partial class FilterService(
-    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, ServingLifecycle lifecycle, TimeProvider time, ILogger<FilterService> logger)
+    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, OpenStreams streams, ServingLifecycle lifecycle, TimeProvider time, ILogger<FilterService> logger)
     : FilterServiceDefinition.Base
 {
     // The members of FilterStreamResponse.outcome.
@@ -35,6 +35,7 @@ internal sealed partial class FilterService(
     public override async Task FilterStream(
         IAsyncStreamReader<FilterCall> calls, IServerStreamWriter<FilterCall> replies, ServerCallContext context)
     {
+        streams.Add(context.GetHttpContext());
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifecycle.Drained);
         try
         {

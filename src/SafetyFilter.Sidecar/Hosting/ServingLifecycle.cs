@@ -14,6 +14,7 @@ internal sealed partial class ServingLifecycle(
     ServingStore serving,
     DecisionLedger ledger,
     BoundEndpoints endpoints,
+    Grpc.OpenStreams streams,
     IHostApplicationLifetime lifetime,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
@@ -64,6 +65,9 @@ internal sealed partial class ServingLifecycle(
         }
 
         await _drained.CancelAsync();
+
+        // Streams have been told to end; what does not listen is cut off with its connection.
+        await Task.WhenAny(streams.WhenNone(), Task.Delay(options.Drain.Timeout, cancellationToken));
         await _loading.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 

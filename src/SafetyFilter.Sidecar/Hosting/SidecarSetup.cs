@@ -113,6 +113,7 @@ internal static class SidecarSetup
             grpc.MaxSendMessageSize = null;
             grpc.IgnoreUnknownServices = false;
         });
+        services.AddSingleton<OpenStreams>();
         services.AddSingleton<FilterService>();
         services.AddGrpcHealthChecks(static health =>
         {

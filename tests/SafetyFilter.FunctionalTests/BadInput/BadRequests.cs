@@ -75,10 +75,17 @@ internal sealed record BadRequest(byte[] Bytes, StatusCode Code, string Message)
             "tensors['embedding'] has -Infinity for candidate 0, element 1.",
             static r => r.Tensors.Add(Tensor([2, 2], 16, numbers: [0, float.NegativeInfinity, 2, 3]))),
         ["no feature that any classifier reads"] = Wrong(
-            "The request has no feature that a classifier of surface 'for-you' reads. Send at least one of: 'text' (text-safety).",
+            "The request has no feature that a classifier of surface 'for-you' can read. Send at least one of: texts['text'] for text-safety.",
             static r => r.Texts.Clear()),
+        ["an embedding of another width"] = Wrong(
+            "The request has no feature that a classifier of surface 'shorts' can read. Send at least one of: tensors['embedding'] of shape [candidates, 128]",
+            static r =>
+            {
+                r.Surface = "shorts";
+                r.Tensors.Add(Tensor([2, 2], 16));
+            }),
         ["no feature, on a surface of two bundles"] = Wrong(
-            "The request has no feature that a classifier of surface 'kids' reads. Send at least one of:",
+            "The request has no feature that a classifier of surface 'kids' can read. Send at least one of:",
             static r => (r.Surface, r.Texts[0].Name) = ("kids", "title")),
         ["invalid UTF-8 in an id"] = new(
             [.. Good().ToByteArray(), 0x2A, 2, 0xC3, 0x28], StatusCode.InvalidArgument, "candidate_ids[2] is not valid UTF-8. Encode strings as UTF-8."),
