@@ -28,7 +28,7 @@ internal sealed record BadRequest(byte[] Bytes, StatusCode Code, string Message)
         ["too many candidates"] = Wrong(
             "candidate_ids has more than 1000 entries, the most candidates per request. Split the page over several requests.",
             static r => r.CandidateIds.AddRange(Enumerable.Repeat("x", 999))),
-        ["candidate id missing"] = Wrong("candidate_ids[1] is empty. Send 1 to 256 bytes per id.", static r => r.CandidateIds[1] = ""),
+        ["candidate id missing"] = Wrong("candidate_ids[1] is empty. Send an id of at least one byte.", static r => r.CandidateIds[1] = ""),
         ["candidate id too long"] = Wrong(
             "candidate_ids[1] is 257 bytes long; the limit is 256. Send a shorter one.", static r => r.CandidateIds[1] = new string('x', 257)),
         ["fewer content versions than candidates"] = Wrong(
@@ -62,7 +62,7 @@ internal sealed record BadRequest(byte[] Bytes, StatusCode Code, string Message)
             "tensors['embedding'].data has 16 bytes; shape [2, 2000000000, 2000000000, 2000000000] of Float32 takes",
             static r => r.Tensors.Add(Tensor([2, 2_000_000_000, 2_000_000_000, 2_000_000_000], 16))),
         ["negative dimension"] = Wrong(
-            "tensors.shape[1] of 'embedding' is -1; a dimension is at least 1.", static r => r.Tensors.Add(Tensor([2, -1], 8))),
+            "tensors.shape[1] of 'embedding' is -1; a dimension is 1 to 2147483647.", static r => r.Tensors.Add(Tensor([2, -1], 8))),
         ["unknown dtype"] = Wrong(
             "tensors['embedding'].dtype is 9, which is unknown. Send DATA_TYPE_FLOAT32 (1) or DATA_TYPE_FLOAT16 (2).",
             static r => r.Tensors.Add(Tensor([2, 2], 16, (DataType)9))),
@@ -75,7 +75,7 @@ internal sealed record BadRequest(byte[] Bytes, StatusCode Code, string Message)
             "tensors['embedding'] has -Infinity for candidate 0, element 1.",
             static r => r.Tensors.Add(Tensor([2, 2], 16, numbers: [0, float.NegativeInfinity, 2, 3]))),
         ["no feature that any classifier reads"] = Wrong(
-            "The request has no feature that a classifier of surface 'for-you' can read. Send at least one of: texts['text'] for text-safety.",
+            "The request has no feature that a classifier of surface 'for-you' can read. Send at least one of: texts['text'] (text-safety).",
             static r => r.Texts.Clear()),
         ["an embedding of another width"] = Wrong(
             "The request has no feature that a classifier of surface 'shorts' can read. Send at least one of: tensors['embedding'] of shape [candidates, 128]",
