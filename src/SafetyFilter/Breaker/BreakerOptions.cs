@@ -16,9 +16,9 @@ internal sealed class BreakerOptions : BreakerThresholds
             yield return error;
         }
 
-        // Over the defaults, which are right: what a bundle takes from the section has been told above.
         foreach (var (name, own) in Bundles)
         {
+            // Over the defaults, which are right: an error of the section is told once.
             foreach (var error in own.Over(new BreakerThresholds()).Validate($"Breaker:Bundles:{name}"))
             {
                 yield return error;

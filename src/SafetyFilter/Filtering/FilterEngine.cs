@@ -157,11 +157,11 @@ internal sealed partial class FilterEngine(
 
         return plan.Steps.IsEmpty ? null : new Refusal(
             RefusalKind.InvalidArgument,
-            $"The request has no feature that a classifier of surface '{plan.Terms.Surface}' can read. Send at least one of: {string.Join(", ", FeaturesOf(plan))}.");
+            $"The request has no feature that a classifier of surface '{plan.Terms.Surface}' can read. Send at least one of: {string.Join("; ", FeaturesOf(plan))}.");
     }
 
     private static IEnumerable<string> FeaturesOf(SurfacePlan plan) => plan.Steps
-        .SelectMany(static step => step.Bundle.Bundle.Manifest.Features.Select(feature => $"{feature.Describe()} for {step.Bundle.Bundle.Name}"))
+        .SelectMany(static step => step.Bundle.Bundle.Manifest.Features.Select(feature => $"{feature.Describe()} ({step.Bundle.Bundle.Name})"))
         .Distinct(StringComparer.Ordinal);
 
     private Refusal LedgerRefused(AppendResult result)

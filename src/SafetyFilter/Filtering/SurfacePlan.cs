@@ -15,7 +15,7 @@ internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, Imm
 
     public DecisionTerms Terms { get; } = terms;
 
-    /// <summary>In the policy's order of classifiers, which is their priority; aligned with the terms' bundles.</summary>
+    /// <summary>In the order of the bundles' first classifiers in the policy, which is by name; aligned with the terms' bundles.</summary>
     public ImmutableArray<BundleStep> Steps { get; } = steps;
 }
 

@@ -111,6 +111,12 @@ internal sealed partial class ConditionParser(YamlReader reader)
     private ConditionConfig? ReadAttribute(YamlMap map, YamlNode nameNode)
     {
         var name = reader.Text(nameNode, "'attribute'", 64) ?? "";
+        if (name == "language")
+        {
+            // Records keep the languages under this name; an attribute of the same name could not be told from them.
+            reader.Errors.Add(nameNode.At, name, "'language' is not an attribute", "Use language: [...], or give the attribute another name.");
+        }
+
         var used = map.Entries.Where(entry => entry.Key.Value is "in" or "equals" or "is").Select(entry => entry.Key).ToList();
         var compares = map.Entries.Exists(entry => BoundKeys.Contains(entry.Key.Value));
         if (used.Count + (compares ? 1 : 0) != 1)

@@ -88,7 +88,7 @@ internal sealed partial class YamlReader(PolicyErrors errors)
         }
         else if (bytes > maxBytes)
         {
-            errors.Add(node.At, text.Value, $"{what} '{text.Value[..16]}...' has {Number(bytes)} bytes, more than {Number(maxBytes)}", "Shorten it.");
+            errors.Add(node.At, text.Value, $"{what} '{Beginning(text.Value)}...' has {Number(bytes)} bytes, more than {Number(maxBytes)}", "Shorten it.");
         }
         else if (text.Value.EnumerateRunes().Any(rune => Rune.IsControl(rune) || rune == Rune.ReplacementChar))
         {
@@ -207,6 +207,13 @@ internal sealed partial class YamlReader(PolicyErrors errors)
     {
         errors.Add(node.At, Written(node), $"{what} is {Describe(node)}", "Use true or false.");
         return null;
+    }
+
+    // Whole characters only: half a surrogate pair would spoil the line that the error is printed on.
+    private static string Beginning(string text)
+    {
+        var length = Math.Min(16, text.Length);
+        return length > 0 && char.IsHighSurrogate(text[length - 1]) ? text[..(length - 1)] : text[..length];
     }
 
     private static string Number(int value) => value.ToString(CultureInfo.InvariantCulture);

@@ -74,7 +74,7 @@ internal sealed record TensorFeatureSpec(string Feature, string Input, Immutable
     public int RowLength { get; } =
         (int)Shape.Aggregate(1L, static (product, dimension) => Math.Min(product * Math.Clamp(dimension, 0, int.MaxValue), int.MaxValue));
 
-    public override string Describe() => $"tensors['{Feature}'] of shape [candidates, {string.Join(", ", Shape)}], FLOAT32 or FLOAT16,";
+    public override string Describe() => $"tensors['{Feature}'] of shape [candidates, {string.Join(", ", Shape)}] in FLOAT32 or FLOAT16";
 
     public override FailureKind Refuses(CandidateBatch batch)
     {

@@ -227,20 +227,17 @@ internal static class ManifestReader
             item["shape"].Report($"has {shape.Count} dimensions and too few or too many numbers (at most {MaxRowLength}).", ShapeRemedy);
         }
 
-        // Finite is the least that is asked; NaN is never inside.
-        double least = float.MinValue, most = float.MaxValue;
-        if (item["range"].Exists)
+        // Without it a caller's huge numbers would overflow to NaN inside the model, and count as the model's own fault.
+        const string RangeRemedy = "Give [least, most], the numbers the model was made for.";
+        double least = 0, most = 0;
+        var range = item["range"].Items(RangeRemedy).Select(bound => bound.Number(float.MinValue, float.MaxValue, RangeRemedy)).ToArray();
+        if (range is [var low, var high] && low <= high)
         {
-            const string RangeRemedy = "Give [least, most], the numbers the model was made for.";
-            var range = item["range"].Items(RangeRemedy).Select(bound => bound.Number(float.MinValue, float.MaxValue, RangeRemedy)).ToArray();
-            if (range is [var low, var high] && low <= high)
-            {
-                (least, most) = (low, high);
-            }
-            else if (item["range"].Kind == JsonValueKind.Array)
-            {
-                item["range"].Report("is not a pair of ascending numbers.", RangeRemedy);
-            }
+            (least, most) = (low, high);
+        }
+        else if (item["range"].Kind == JsonValueKind.Array)
+        {
+            item["range"].Report("is not a pair of ascending numbers.", RangeRemedy);
         }
 
         return new TensorFeatureSpec(feature, input, shape.ToImmutable(), (float)least, (float)most);

@@ -63,6 +63,11 @@ internal sealed class ModelBundle : IDisposable
     /// <returns>Never throws for a model's or a caller's fault. On a failure of the whole bundle the table's rows are undefined.</returns>
     public ScoringOutcome Score(CandidateBatch batch, ScoreTable table, ReadOnlySpan<int> slots)
     {
+        if (batch.Count == 0)
+        {
+            return default;
+        }
+
         if (Refuses(batch) is not FailureKind.None and var refused)
         {
             return new ScoringOutcome(refused, 0, null);
@@ -72,7 +77,7 @@ internal sealed class ModelBundle : IDisposable
         return run.Run(table, slots);
     }
 
-    /// <summary>Reads a batch that <see cref="Refuses"/> accepts into the model's inputs. Nothing of the model runs yet.</summary>
+    /// <summary>Reads a batch, of at least one candidate, that <see cref="Refuses"/> accepts into the model's inputs. Nothing of the model runs yet.</summary>
     public PreparedRun Prepare(CandidateBatch batch)
     {
         if (!TryHold())

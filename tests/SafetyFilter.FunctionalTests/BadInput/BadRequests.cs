@@ -75,7 +75,7 @@ internal sealed record BadRequest(byte[] Bytes, StatusCode Code, string Message)
             "tensors['embedding'] has -Infinity for candidate 0, element 1.",
             static r => r.Tensors.Add(Tensor([2, 2], 16, numbers: [0, float.NegativeInfinity, 2, 3]))),
         ["no feature that any classifier reads"] = Wrong(
-            "The request has no feature that a classifier of surface 'for-you' can read. Send at least one of: texts['text'] for text-safety.",
+            "The request has no feature that a classifier of surface 'for-you' can read. Send at least one of: texts['text'] (text-safety).",
             static r => r.Texts.Clear()),
         ["an embedding of another width"] = Wrong(
             "The request has no feature that a classifier of surface 'shorts' can read. Send at least one of: tensors['embedding'] of shape [candidates, 128]",

@@ -21,18 +21,10 @@ public sealed class BreakerOptionsTests
     }
 
     [Fact]
-    public void For_BundleThatSetsOneThreshold_TakesTheOthersFromTheSection()
+    public void For_BundleWithOneThresholdOfItsOwn_TakesTheOthersFromTheSection()
     {
-        var thresholds = new BreakerOptions
-        {
-            FailureRatio = 0.25,
-            SamplingDuration = TimeSpan.FromSeconds(3),
-            BreakDuration = TimeSpan.FromSeconds(7),
-            Bundles = { ["roots"] = new BreakerOverride { MinimumThroughput = 2 } },
-        }.For("roots");
-        Assert.Equal(
-            (0.25, 2, TimeSpan.FromSeconds(3), TimeSpan.FromSeconds(7)),
-            (thresholds.FailureRatio, thresholds.MinimumThroughput, thresholds.SamplingDuration, thresholds.BreakDuration));
+        var options = new BreakerOptions { MinimumThroughput = 4, FailureRatio = 0.9, Bundles = { ["roots"] = new BreakerOverride { FailureRatio = 0.2 } } };
+        Assert.Equal((4, 0.2), (options.For("roots").MinimumThroughput, options.For("roots").FailureRatio));
     }
 
     [Fact]

@@ -146,6 +146,19 @@ public sealed class GuardedBundleTests
     }
 
     [Fact]
+    public void Score_AfterTheBreakAndNoCandidateIsReadable_IsNoProbe()
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        bench.Open();
+        bench.Time.Advance(TimeSpan.FromSeconds(6));
+        bench.Score(BatchBuilder.Of(1).Tensor("embedding", [1e9f]).Build());
+        Assert.Equal(BreakerState.Open, bench.Guarded.State);
+        bench.Bad();
+        Assert.Equal(BreakerState.Open, bench.Guarded.State);
+        Assert.Equal(FailureKind.BreakerOpen, bench.Good().Failure);
+    }
+
+    [Fact]
     public void Score_OpenAndTheFeatureIsMissing_TellsTheCallerAndTriesNothing()
     {
         using var bench = new BreakerBench(BreakerBench.FourCalls);

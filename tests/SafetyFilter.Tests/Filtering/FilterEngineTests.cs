@@ -156,9 +156,7 @@ public sealed class FilterEngineTests
         Assert.Equal(
             new Refusal(
                 RefusalKind.InvalidArgument,
-                "The request has no feature that a classifier of surface 'feed' can read. Send at least one of: "
-                + "tensors['embedding'] of shape [candidates, 2], FLOAT32 or FLOAT16, for numbers, "
-                + "tensors['root'] of shape [candidates, 1], FLOAT32 or FLOAT16, for roots."),
+                "The request has no feature that a classifier of surface 'feed' can read. Send at least one of: tensors['embedding'] of shape [candidates, 2] in FLOAT32 or FLOAT16 (numbers); tensors['root'] of shape [candidates, 1] in FLOAT32 or FLOAT16 (roots)."),
             refusal);
     }
 
@@ -217,6 +215,25 @@ public sealed class FilterEngineTests
         bench.Decided(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]).Attribute("age_days", "3"));
         Assert.Equal(1, bench.Counts["safetyfilter.attribute_gaps surface=feed attribute=tier gap=absent"]);
         Assert.Equal(1, bench.Counts["safetyfilter.attribute_gaps surface=feed attribute=age_days gap=mismatched"]);
+    }
+
+    [Fact]
+    public void Decide_AsManyAttributesAsAPolicyMayReadAreAbsent_DecidesAndCountsEach()
+    {
+        var comparisons = string.Join(", ", Enumerable.Range(0, 32).Select(static i => $"{{ attribute: a{i:D2}, is: true }}"));
+        using var bench = new EngineBench(EngineBench.Policy(BothClassifiers, $$"""
+            
+              - { id: r, when: { any: [ {{comparisons}} ] }, action: block, reason: R }
+            """));
+        bench.Decided(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        Assert.Equal(32, bench.Counts.Keys.Count(static key => key.StartsWith("safetyfilter.attribute_gaps", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void Decide_EveryFeatureOfTheWrongShape_IsTheCallersMistake()
+    {
+        using var bench = new EngineBench(TwoRules);
+        Assert.Equal(RefusalKind.InvalidArgument, bench.Refused(static request => request.Tensor("embedding", [0f, 0, 0]).Tensor("root", [0f, 0])).Kind);
     }
 
     private static ChaosOptions Failing(string bundle) => new() { Enabled = true, Bundles = { [bundle] = new BundleChaos { FaultRate = 1 } } };

@@ -16,11 +16,19 @@ internal sealed class TextEncoder : IDisposable
 
     /// <param name="modelPath">encoder.onnx; one input int32 [N, L] of bucket indices, one output float32 [N, Width].</param>
     /// <param name="options">The featurizer parameters of the manifest's "encoder" section.</param>
+    /// <exception cref="InvalidDataException">The file is no model that a bundle may hold.</exception>
     public TextEncoder(string modelPath, TextFeaturizerOptions options)
     {
+        // From bytes, like served models: a session made from a path would follow references to other files.
+        var model = File.ReadAllBytes(modelPath);
+        if (OnnxGuard.Inspect(model, []) is { Count: > 0 } problems)
+        {
+            throw new InvalidDataException($"'{modelPath}' is refused: {string.Join(" ", problems)}");
+        }
+
         _featurizer = new TextFeaturizer(options);
-        using var settings = new SessionOptions { IntraOpNumThreads = 1, InterOpNumThreads = 1 };
-        _session = new InferenceSession(modelPath, settings);
+        using var settings = SessionSettings.Create();
+        _session = new InferenceSession(model, settings);
         Width = _session.OutputMetadata[_session.OutputNames[0]].Dimensions[^1];
     }
 
