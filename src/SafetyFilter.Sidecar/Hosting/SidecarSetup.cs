@@ -4,6 +4,7 @@ using System.Reflection;
 using Grpc.AspNetCore.Server;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Logging.Console;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 using OpenTelemetry.Trace;
@@ -26,6 +27,10 @@ internal static class SidecarSetup
     {
         var endpoints = new BoundEndpoints();
         builder.Logging.AddConsole();
+
+        // The slim builder has chosen the simple formatter in code, which would win over the settings.
+        builder.Services.PostConfigure<ConsoleLoggerOptions>(
+            console => console.FormatterName = builder.Configuration["Logging:Console:FormatterName"] ?? console.FormatterName);
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(endpoints);
