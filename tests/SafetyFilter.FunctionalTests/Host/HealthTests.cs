@@ -86,7 +86,7 @@ public sealed partial class HealthTests
     }
 
     [Fact]
-    public async Task Check_UnknownService_IsNotFound()
+    public async Task Check_UnknownServiceAndReflectionNotEnabled_AreRefused()
     {
         await using var sidecar = await SidecarProcess.StartAsync();
         using var wire = Wire.Tcp(sidecar);
@@ -96,7 +96,9 @@ public sealed partial class HealthTests
         Assert.Equal(StatusCode.NotFound, error.StatusCode);
 
         // Reflection tells every caller the API: only who asks for it has it.
-        Assert.Equal(StatusCode.Unimplemented, (await Assert.ThrowsAsync<RpcException>(() => ReflectAsync(wire, new ServerReflectionRequest { ListServices = "" }))).StatusCode);
+        using var reflection = new ServerReflection.ServerReflectionClient(wire.Channel).ServerReflectionInfo(cancellationToken: Cancelled);
+        var absent = await Assert.ThrowsAsync<RpcException>(() => reflection.ResponseStream.MoveNext(Cancelled));
+        Assert.Equal(StatusCode.Unimplemented, absent.StatusCode);
     }
 
     [Fact]

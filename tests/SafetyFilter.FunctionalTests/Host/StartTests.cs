@@ -95,7 +95,8 @@ public sealed class StartTests : IDisposable
     {
         var report = await RefusedAsync(("Models__Folder", Folder("empty")));
         Assert.Contains("exit code 1 ", report, StringComparison.Ordinal);
-        Assert.Contains($"'{Path.Combine(_folder.FullName, "empty")}' holds no bundle.", report, StringComparison.Ordinal);
+        Assert.Contains(Path.Combine(_folder.FullName, "empty"), report, StringComparison.Ordinal);
+        Assert.Contains("holds no bundle.", report, StringComparison.Ordinal);
     }
 
     [Fact]

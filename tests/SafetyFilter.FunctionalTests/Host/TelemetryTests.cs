@@ -1,6 +1,7 @@
+using System.Text.Json;
 using Google.Protobuf;
 using Grpc.Core;
-using SafetyFilter.Lineage.V1;
+using SafetyFilter.Observability;
 
 namespace SafetyFilter.FunctionalTests.Host;
 
@@ -80,6 +81,40 @@ public sealed class TelemetryTests
         Assert.Equal(3, records.Count);
         Assert.All(records, static record => Assert.Equal("b7ad6b7169203331", Hex(record.SpanId)));
     }
+
+    [Fact]
+    public async Task Log_FromStartToStop_IsOneJsonObjectPerLineWithStableEventIds()
+    {
+        await using var sidecar = await SidecarProcess.StartAsync(
+            ("Chaos__Enabled", "true"), ("Chaos__Bundles__text-safety__FaultRate", "1"), ("Breaker__MinimumThroughput", "2"));
+        using var wire = Wire.Tcp(sidecar);
+        await wire.FilterAsync(BadInput.BadRequest.Good());
+        await wire.FilterAsync(BadInput.BadRequest.Good());
+        Assert.Equal(0, await sidecar.StopAsync());
+
+        var events = new List<(int Id, string Level)>();
+        foreach (var line in sidecar.Output)
+        {
+            using var json = JsonDocument.Parse(line);
+            events.Add((json.RootElement.GetProperty("EventId").GetInt32(), json.RootElement.GetProperty("LogLevel").GetString()!));
+        }
+
+        Assert.Contains((EventIds.BundleLoaded, "Information"), events);
+        Assert.Contains((EventIds.ChaosEnabled, "Warning"), events);
+        Assert.Contains((EventIds.Serving, "Information"), events);
+        Assert.Contains((EventIds.BreakerOpened, "Warning"), events);
+        Assert.Contains((EventIds.LedgerClosed, "Information"), events);
+    }
+
+    [Theory]
+    [InlineData("""{"EventId":1101,"LogLevel":"Error","Message":"x"}""", true)]
+    [InlineData("""{"EventId":1102,"LogLevel":"Critical","Message":"x"}""", true)]
+    [InlineData("Unhandled exception. System.Exception: x", true)]
+    [InlineData("""{"EventId":1001,"LogLevel":"Critical","Message":"expected"}""", false)]
+    [InlineData("""{"EventId":1200,"LogLevel":"Warning","Message":"x"}""", false)]
+    [InlineData("""{"EventId":1101,"LogLev""", false)]
+    public void UnexpectedError_LineOfASidecar_FailsTheTestThatDidNotMeanIt(string line, bool fails) =>
+        Assert.Equal(fails ? line : null, SidecarProcess.UnexpectedError([line], new HashSet<int> { 1001 }));
 
     private static string Hex(ByteString bytes) => Convert.ToHexStringLower(bytes.Span);
 
