@@ -1,6 +1,8 @@
 using System.Diagnostics.Metrics;
 using System.Net;
 using System.Reflection;
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using Grpc.AspNetCore.Server;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
@@ -26,11 +28,7 @@ internal static class SidecarSetup
     public static void AddSidecar(this WebApplicationBuilder builder, SidecarOptions options)
     {
         var endpoints = new BoundEndpoints();
-        builder.Logging.AddConsole();
-
-        // The slim builder has chosen the simple formatter in code, which would win over the settings.
-        builder.Services.PostConfigure<ConsoleLoggerOptions>(
-            console => console.FormatterName = builder.Configuration["Logging:Console:FormatterName"] ?? console.FormatterName);
+        AddConsoleLog(builder);
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(endpoints);
@@ -55,6 +53,19 @@ internal static class SidecarSetup
         {
             app.MapPrometheusScrapingEndpoint();
         }
+    }
+
+    private static void AddConsoleLog(WebApplicationBuilder builder)
+    {
+        builder.Logging.AddConsole();
+
+        // The slim builder has set "simple" in code, which would win over the settings.
+        builder.Services.PostConfigure<ConsoleLoggerOptions>(console =>
+            console.FormatterName = builder.Configuration["Logging:Console:FormatterName"] ?? ConsoleFormatterNames.Json);
+
+        // Lines go to a log and not into a web page: quotes may stay quotes, for whoever reads them there.
+        builder.Services.PostConfigure<JsonConsoleFormatterOptions>(static json =>
+            json.JsonWriterOptions = new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
     }
 
     private static void Listen(KestrelServerOptions kestrel, SidecarOptions options, BoundEndpoints endpoints)

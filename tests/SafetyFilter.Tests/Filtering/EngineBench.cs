@@ -48,7 +48,10 @@ internal sealed class EngineBench : IDisposable
             StringComparer.Ordinal);
         var options = new SpoolOptions
         {
-            Folder = Path.Combine(_folder.FullName, "spool"), SegmentBytes = 4 << 20, MaxRecordBytes = maxRecordBytes, AppendPatience = TimeSpan.FromSeconds(10),
+            Folder = Path.Combine(_folder.FullName, "spool"),
+            SegmentBytes = 4 << 20,
+            MaxRecordBytes = maxRecordBytes,
+            AppendPatience = TimeSpan.FromSeconds(10),
         };
         Ledger = Spool.Open(options, "build", TimeProvider.System);
         Serving.Swap(Snapshot(policy));
