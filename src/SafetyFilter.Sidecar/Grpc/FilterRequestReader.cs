@@ -36,248 +36,116 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         while (!wire.AtEnd)
         {
             var at = wire.Position;
-            if (!wire.TryReadTag(out var field, out var type) || !ReadRequestField(ref wire, field, type))
+            if (!(wire.TryReadTag(out var field, out var type) && ReadRequestField(ref wire, field, type)))
             {
-                return Malformed("FilterRequest", at);
+                return Malformed(at);
             }
         }
 
         return true;
     }
 
-    private bool ReadRequestField(ref ProtoReader wire, int field, int type)
+    // A field of an unexpected wire type is passed over like an unknown one, as the generated parsers do.
+    private bool ReadRequestField(ref ProtoReader wire, int field, int type) => (field, type) switch
     {
-        Utf8Slice slice;
-        switch (field)
-        {
-            case 1 when type == ProtoReader.Delimited:
-                if (!Text(ref wire, "request_id", 128, out slice))
-                {
-                    return false;
-                }
-
-                _batch.RequestId = slice;
-                return true;
-            case 2 when type == ProtoReader.Delimited:
-                if (!Text(ref wire, "surface", MaxNameBytes, out slice))
-                {
-                    return false;
-                }
-
-                _batch.Surface = slice;
-                return true;
-            case 3 when type == ProtoReader.Delimited:
-                return wire.TryReadDelimited(out slice) && ReadViewer(wire.Nested(slice));
-            case 4 when type == ProtoReader.Delimited:
-                if (!Text(ref wire, "purpose", MaxNameBytes, out slice))
-                {
-                    return false;
-                }
-
-                _batch.Purpose = slice;
-                return true;
-            case 5 when type == ProtoReader.Delimited:
-                return Append(ref wire, "candidate_ids", _limits.MaxCandidateIdBytes, _batch.Ids);
-            case 6 when type == ProtoReader.Delimited:
-                return Append(ref wire, "content_versions", 128, _batch.ContentVersions);
-            case 7 when type == ProtoReader.Delimited:
-                return Append(ref wire, "languages", 35, _batch.Languages);
-            case 8 when type == ProtoReader.Delimited:
-                return wire.TryReadDelimited(out slice)
-                    && Room(_batch.Texts.Count, MaxTextColumns, "texts")
-                    && ReadText(wire.Nested(slice), _batch.AddText());
-            case 9 when type == ProtoReader.Delimited:
-                return wire.TryReadDelimited(out slice)
-                    && Room(_batch.Tensors.Count, MaxTensors, "tensors")
-                    && ReadTensor(wire.Nested(slice), _batch.AddTensor());
-            case 10 when type == ProtoReader.Delimited:
-                return wire.TryReadDelimited(out slice)
-                    && Room(_batch.Attributes.Count, MaxAttributes, "attributes")
-                    && ReadAttribute(wire.Nested(slice), _batch.AddAttribute());
-            case 11 when type == ProtoReader.Varint:
-                if (!wire.TryReadVarint(out var flag))
-                {
-                    return false;
-                }
-
-                _batch.ReturnScores = flag != 0;
-                return true;
-            default:
-                return wire.TrySkip(field, type);
-        }
-    }
+        (1, ProtoReader.Delimited) => Text(ref wire, "request_id", 128, out _batch.RequestId),
+        (2, ProtoReader.Delimited) => Text(ref wire, "surface", MaxNameBytes, out _batch.Surface),
+        (3, ProtoReader.Delimited) => wire.TryReadDelimited(out var slice) && ReadViewer(wire.Nested(slice)),
+        (4, ProtoReader.Delimited) => Text(ref wire, "purpose", MaxNameBytes, out _batch.Purpose),
+        (5, ProtoReader.Delimited) => Append(ref wire, "candidate_ids", _limits.MaxCandidateIdBytes, _batch.Ids),
+        (6, ProtoReader.Delimited) => Append(ref wire, "content_versions", 128, _batch.ContentVersions),
+        (7, ProtoReader.Delimited) => Append(ref wire, "languages", 35, _batch.Languages),
+        (8, ProtoReader.Delimited) => wire.TryReadDelimited(out var slice)
+            && Room(_batch.Texts.Count, MaxTextColumns, "texts")
+            && ReadText(wire.Nested(slice), _batch.AddText()),
+        (9, ProtoReader.Delimited) => wire.TryReadDelimited(out var slice)
+            && Room(_batch.Tensors.Count, MaxTensors, "tensors")
+            && ReadTensor(wire.Nested(slice), _batch.AddTensor()),
+        (10, ProtoReader.Delimited) => wire.TryReadDelimited(out var slice)
+            && Room(_batch.Attributes.Count, MaxAttributes, "attributes")
+            && ReadAttribute(wire.Nested(slice), _batch.AddAttribute()),
+        (11, ProtoReader.Varint) => wire.TryReadBool(out _batch.ReturnScores),
+        _ => wire.TrySkip(field, type),
+    };
 
     private bool ReadViewer(ProtoReader wire)
     {
-        while (!wire.AtEnd)
+        var read = true;
+        while (read && !wire.AtEnd)
         {
-            if (!wire.TryReadTag(out var field, out var type))
+            read = wire.TryReadTag(out var field, out var type) && (field, type) switch
             {
-                return false;
-            }
-
-            Utf8Slice slice;
-            switch (field)
-            {
-                case 1 when type == ProtoReader.Delimited:
-                    if (!Text(ref wire, "viewer.territory", 8, out slice))
-                    {
-                        return false;
-                    }
-
-                    _batch.Territory = slice;
-                    break;
-                case 2 when type == ProtoReader.Delimited:
-                    if (!Text(ref wire, "viewer.age_band", 32, out slice))
-                    {
-                        return false;
-                    }
-
-                    _batch.AgeBand = slice;
-                    break;
-                case 3 when type == ProtoReader.Delimited:
-                    if (!Text(ref wire, "viewer.experiment", 64, out slice))
-                    {
-                        return false;
-                    }
-
-                    _batch.Experiment = slice;
-                    break;
-                default:
-                    if (!wire.TrySkip(field, type))
-                    {
-                        return false;
-                    }
-
-                    break;
-            }
+                (1, ProtoReader.Delimited) => Text(ref wire, "viewer.territory", 8, out _batch.Territory),
+                (2, ProtoReader.Delimited) => Text(ref wire, "viewer.age_band", 32, out _batch.AgeBand),
+                (3, ProtoReader.Delimited) => Text(ref wire, "viewer.experiment", 64, out _batch.Experiment),
+                _ => wire.TrySkip(field, type),
+            };
         }
 
-        return true;
+        return read;
     }
 
     private bool ReadText(ProtoReader wire, TextColumn column)
     {
-        while (!wire.AtEnd)
+        var read = true;
+        while (read && !wire.AtEnd)
         {
-            if (!wire.TryReadTag(out var field, out var type))
+            read = wire.TryReadTag(out var field, out var type) && (field, type) switch
             {
-                return false;
-            }
-
-            var read = true;
-            switch (field)
-            {
-                case 1 when type == ProtoReader.Delimited:
-                    read = Text(ref wire, "texts.name", MaxNameBytes, out var name);
-                    column.Name = name;
-                    break;
-                case 2 when type == ProtoReader.Delimited:
-                    read = Append(ref wire, "texts.values", _limits.MaxTextBytes, column.Values);
-                    break;
-                case 3:
-                    read = Indexes(ref wire, type, "texts.missing", column.Missing);
-                    break;
-                default:
-                    read = wire.TrySkip(field, type);
-                    break;
-            }
-
-            if (!read)
-            {
-                return false;
-            }
+                (1, ProtoReader.Delimited) => Text(ref wire, "texts.name", MaxNameBytes, out column.Name),
+                (2, ProtoReader.Delimited) => Append(ref wire, "texts.values", _limits.MaxTextBytes, column.Values),
+                (3, ProtoReader.Varint) => Index(ref wire, "texts.missing", column.Missing),
+                (3, ProtoReader.Delimited) => Indexes(ref wire, "texts.missing", column.Missing),
+                _ => wire.TrySkip(field, type),
+            };
         }
 
-        return true;
+        return read;
     }
 
     private bool ReadTensor(ProtoReader wire, TensorColumn column)
     {
         var dimensions = 0;
-        while (!wire.AtEnd)
+        var read = true;
+        while (read && !wire.AtEnd)
         {
-            if (!wire.TryReadTag(out var field, out var type))
+            read = wire.TryReadTag(out var field, out var type) && (field, type) switch
             {
-                return false;
-            }
-
-            var read = true;
-            switch (field)
-            {
-                case 1 when type == ProtoReader.Delimited:
-                    read = Text(ref wire, "tensors.name", MaxNameBytes, out var name);
-                    column.Name = name;
-                    break;
-                case 2 when type == ProtoReader.Varint:
-                    read = wire.TryReadVarint(out var dataType);
-                    column.DataType = (DataType)(int)dataType;
-                    break;
-                case 3:
-                    read = Shape(ref wire, type, column, ref dimensions);
-                    break;
-                case 4 when type == ProtoReader.Delimited:
-                    read = wire.TryReadDelimited(out var data);
-                    column.DataStart = data.Start;
-                    column.DataLength = data.Length;
-                    break;
-                case 5:
-                    read = Indexes(ref wire, type, "tensors.missing", column.Missing);
-                    break;
-                default:
-                    read = wire.TrySkip(field, type);
-                    break;
-            }
-
-            if (!read)
-            {
-                return false;
-            }
+                (1, ProtoReader.Delimited) => Text(ref wire, "tensors.name", MaxNameBytes, out column.Name),
+                (2, ProtoReader.Varint) => ElementType(ref wire, column),
+                (3, ProtoReader.Varint) => Dimension(ref wire, column, ref dimensions),
+                (3, ProtoReader.Delimited) => Shape(ref wire, column, ref dimensions),
+                (4, ProtoReader.Delimited) => wire.TryReadDelimited(out column.Data),
+                (5, ProtoReader.Varint) => Index(ref wire, "tensors.missing", column.Missing),
+                (5, ProtoReader.Delimited) => Indexes(ref wire, "tensors.missing", column.Missing),
+                _ => wire.TrySkip(field, type),
+            };
         }
 
-        return true;
+        return read;
     }
 
     private bool ReadAttribute(ProtoReader wire, AttributeColumn column)
     {
-        while (!wire.AtEnd)
+        var read = true;
+        while (read && !wire.AtEnd)
         {
-            if (!wire.TryReadTag(out var field, out var type))
+            read = wire.TryReadTag(out var field, out var type) && (field, type) switch
             {
-                return false;
-            }
-
-            var read = true;
-            switch (field)
-            {
-                case 1 when type == ProtoReader.Delimited:
-                    read = Text(ref wire, "attributes.name", MaxNameBytes, out var name);
-                    column.Name = name;
-                    break;
-                case 2 when type == ProtoReader.Delimited:
-                    read = Append(ref wire, "attributes.strings", MaxAttributeBytes, column.Strings);
-                    break;
-                case 3:
-                    read = Numbers(ref wire, type, column);
-                    break;
-                case 4:
-                    read = Flags(ref wire, type, column);
-                    break;
-                default:
-                    read = wire.TrySkip(field, type);
-                    break;
-            }
-
-            if (!read)
-            {
-                return false;
-            }
+                (1, ProtoReader.Delimited) => Text(ref wire, "attributes.name", MaxNameBytes, out column.Name),
+                (2, ProtoReader.Delimited) => Append(ref wire, "attributes.strings", MaxAttributeBytes, column.Strings),
+                (3, ProtoReader.Fixed64) => Number(ref wire, column),
+                (3, ProtoReader.Delimited) => Numbers(ref wire, column),
+                (4, ProtoReader.Varint) => Flag(ref wire, column),
+                (4, ProtoReader.Delimited) => Flags(ref wire, column),
+                _ => wire.TrySkip(field, type),
+            };
         }
 
-        return true;
+        return read;
     }
 
-    private bool Text(ref ProtoReader wire, string field, int maxBytes, out Utf8Slice slice)
+    private bool Text(ref ProtoReader wire, string field, int maxBytes, out ByteSlice slice)
     {
         if (!wire.TryReadDelimited(out slice))
         {
@@ -318,28 +186,16 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         return true;
     }
 
-    private bool Indexes(ref ProtoReader wire, int type, string field, List<int> into)
+    private bool Indexes(ref ProtoReader wire, string field, List<int> into)
     {
-        if (type == ProtoReader.Varint)
-        {
-            return Index(ref wire, field, into);
-        }
-
-        if (type != ProtoReader.Delimited || !wire.TryReadDelimited(out var slice))
-        {
-            return false;
-        }
-
+        var read = wire.TryReadDelimited(out var slice);
         var packed = wire.Nested(slice);
-        while (!packed.AtEnd)
+        while (read && !packed.AtEnd)
         {
-            if (!Index(ref packed, field, into))
-            {
-                return false;
-            }
+            read = Index(ref packed, field, into);
         }
 
-        return true;
+        return read;
     }
 
     private bool Index(ref ProtoReader wire, string field, List<int> into)
@@ -358,28 +214,23 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         return true;
     }
 
-    private bool Shape(ref ProtoReader wire, int type, TensorColumn column, ref int dimensions)
+    private static bool ElementType(ref ProtoReader wire, TensorColumn column)
     {
-        if (type == ProtoReader.Varint)
-        {
-            return Dimension(ref wire, column, ref dimensions);
-        }
+        var read = wire.TryReadVarint(out var value);
+        column.DataType = (DataType)(int)value;
+        return read;
+    }
 
-        if (type != ProtoReader.Delimited || !wire.TryReadDelimited(out var slice))
-        {
-            return false;
-        }
-
+    private bool Shape(ref ProtoReader wire, TensorColumn column, ref int dimensions)
+    {
+        var read = wire.TryReadDelimited(out var slice);
         var packed = wire.Nested(slice);
-        while (!packed.AtEnd)
+        while (read && !packed.AtEnd)
         {
-            if (!Dimension(ref packed, column, ref dimensions))
-            {
-                return false;
-            }
+            read = Dimension(ref packed, column, ref dimensions);
         }
 
-        return true;
+        return read;
     }
 
     private bool Dimension(ref ProtoReader wire, TensorColumn column, ref int dimensions)
@@ -411,54 +262,34 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         return true;
     }
 
-    private bool Numbers(ref ProtoReader wire, int type, AttributeColumn column)
+    private bool Number(ref ProtoReader wire, AttributeColumn column) =>
+        wire.TryReadDouble(out var value) && Add(column.Numbers, value, "attributes.numbers");
+
+    private bool Numbers(ref ProtoReader wire, AttributeColumn column)
     {
-        double value;
-        if (type == ProtoReader.Fixed64)
-        {
-            return wire.TryReadDouble(out value) && Add(column.Numbers, value, "attributes.numbers");
-        }
-
-        if (type != ProtoReader.Delimited || !wire.TryReadDelimited(out var slice))
-        {
-            return false;
-        }
-
+        var read = wire.TryReadDelimited(out var slice);
         var packed = wire.Nested(slice);
-        while (!packed.AtEnd)
+        while (read && !packed.AtEnd)
         {
-            if (!packed.TryReadDouble(out value) || !Add(column.Numbers, value, "attributes.numbers"))
-            {
-                return false;
-            }
+            read = Number(ref packed, column);
         }
 
-        return true;
+        return read;
     }
 
-    private bool Flags(ref ProtoReader wire, int type, AttributeColumn column)
+    private bool Flag(ref ProtoReader wire, AttributeColumn column) =>
+        wire.TryReadBool(out var value) && Add(column.Flags, value, "attributes.flags");
+
+    private bool Flags(ref ProtoReader wire, AttributeColumn column)
     {
-        ulong value;
-        if (type == ProtoReader.Varint)
-        {
-            return wire.TryReadVarint(out value) && Add(column.Flags, value != 0, "attributes.flags");
-        }
-
-        if (type != ProtoReader.Delimited || !wire.TryReadDelimited(out var slice))
-        {
-            return false;
-        }
-
+        var read = wire.TryReadDelimited(out var slice);
         var packed = wire.Nested(slice);
-        while (!packed.AtEnd)
+        while (read && !packed.AtEnd)
         {
-            if (!packed.TryReadVarint(out value) || !Add(column.Flags, value != 0, "attributes.flags"))
-            {
-                return false;
-            }
+            read = Flag(ref packed, column);
         }
 
-        return true;
+        return read;
     }
 
     private bool Add<T>(List<T> column, T value, string field)
@@ -486,6 +317,6 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         return false;
     }
 
-    private bool Malformed(string message, int position) =>
-        Refuse($"The message is not a {message}: its bytes cannot be read at offset {position}. Encode it from filter.proto.");
+    private bool Malformed(int position) => Refuse(
+        $"The message is not a FilterRequest: its bytes cannot be read at offset {position}. Encode it from filter.proto.");
 }

@@ -127,10 +127,10 @@ internal static class FilterRequestRules
             rowLength = Math.Min(rowLength * dimension, int.MaxValue);
         }
 
-        if (column.DataLength != rowLength * column.Rows * size)
+        if (column.Data.Length != rowLength * column.Rows * size)
         {
             return Refuse(
-                $"tensors['{Name(batch, column.Name)}'].data has {column.DataLength} bytes; shape [{column.Rows}, {string.Join(", ", column.RowShape)}] of {column.DataType} takes {rowLength * column.Rows * size}. Send the numbers row by row, little-endian.");
+                $"tensors['{Name(batch, column.Name)}'].data has {column.Data.Length} bytes; shape [{column.Rows}, {string.Join(", ", column.RowShape)}] of {column.DataType} takes {rowLength * column.Rows * size}. Send the numbers row by row, little-endian.");
         }
 
         column.RowLength = (int)rowLength;
@@ -139,7 +139,7 @@ internal static class FilterRequestRules
 
     private static Refusal? CheckFinite(CandidateBatch batch, TensorColumn column)
     {
-        var data = batch.Buffer.AsSpan(column.DataStart, column.DataLength);
+        var data = batch.Buffer.AsSpan(column.Data.Start, column.Data.Length);
         var finite = column.DataType == DataType.Float32
             ? TensorPrimitives.IsFiniteAll<float>(MemoryMarshal.Cast<byte, float>(data))
             : TensorPrimitives.IsFiniteAll<Half>(MemoryMarshal.Cast<byte, Half>(data));
@@ -222,7 +222,7 @@ internal static class FilterRequestRules
             ? null
             : Refuse($"{field} has {column.Count} entries, but there are {count} candidates. Send one per candidate, or none.");
 
-    private static Refusal? CheckMissing(string field, CandidateBatch batch, Utf8Slice name, List<int> missing)
+    private static Refusal? CheckMissing(string field, CandidateBatch batch, ByteSlice name, List<int> missing)
     {
         foreach (var index in missing)
         {
@@ -236,7 +236,7 @@ internal static class FilterRequestRules
         return null;
     }
 
-    private static string Name(CandidateBatch batch, Utf8Slice name) => name.ToString(batch.Buffer);
+    private static string Name(CandidateBatch batch, ByteSlice name) => name.ToString(batch.Buffer);
 
     private static Refusal Refuse(string message) => new(RefusalKind.InvalidArgument, message);
 }

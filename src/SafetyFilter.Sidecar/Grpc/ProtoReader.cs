@@ -23,7 +23,7 @@ internal ref struct ProtoReader(ReadOnlySpan<byte> buffer, int start, int end)
 
     public readonly bool AtEnd => Position >= _end;
 
-    public readonly ProtoReader Nested(Utf8Slice slice) => new(_buffer, slice.Start, slice.Start + slice.Length);
+    public readonly ProtoReader Nested(ByteSlice slice) => new(_buffer, slice.Start, slice.Start + slice.Length);
 
     public bool TryReadTag(out int field, out int wireType)
     {
@@ -59,11 +59,18 @@ internal ref struct ProtoReader(ReadOnlySpan<byte> buffer, int start, int end)
         return false;
     }
 
-    public bool TryReadDelimited(out Utf8Slice slice)
+    public bool TryReadBool(out bool value)
+    {
+        var read = TryReadVarint(out var number);
+        value = number != 0;
+        return read;
+    }
+
+    public bool TryReadDelimited(out ByteSlice slice)
     {
         if (TryReadVarint(out var length) && length <= (ulong)(_end - Position))
         {
-            slice = new Utf8Slice(Position, (int)length);
+            slice = new ByteSlice(Position, (int)length);
             Position += (int)length;
             return true;
         }

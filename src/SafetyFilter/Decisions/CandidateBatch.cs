@@ -8,6 +8,7 @@ namespace SafetyFilter.Decisions;
 /// <remarks>
 /// Whoever fills it appends bytes to <see cref="Buffer"/> (or hands over a filled one) and adds slices of it to the
 /// columns. Every per-candidate column is either absent or as long as <see cref="Ids"/>. Not thread-safe.
+/// What a reader fills in place, by reference, is a field.
 /// </remarks>
 internal sealed class CandidateBatch
 {
@@ -20,16 +21,16 @@ internal sealed class CandidateBatch
 
     public int Count => Ids.Count;
 
-    public Utf8Slice RequestId { get; set; }
-    public Utf8Slice Surface { get; set; }
+    public ByteSlice RequestId;
+    public ByteSlice Surface;
 
     /// <summary>As sent; <see cref="EffectivePurpose"/> is what counts.</summary>
-    public Utf8Slice Purpose { get; set; }
+    public ByteSlice Purpose;
 
-    public Utf8Slice Territory { get; set; }
-    public Utf8Slice AgeBand { get; set; }
-    public Utf8Slice Experiment { get; set; }
-    public bool ReturnScores { get; set; }
+    public ByteSlice Territory;
+    public ByteSlice AgeBand;
+    public ByteSlice Experiment;
+    public bool ReturnScores;
 
     public Utf8Column Ids { get; } = new();
 
@@ -43,7 +44,7 @@ internal sealed class CandidateBatch
     public List<TensorColumn> Tensors { get; } = [];
     public List<AttributeColumn> Attributes { get; } = [];
 
-    public ReadOnlySpan<byte> this[Utf8Slice slice] => slice.In(Buffer);
+    public ReadOnlySpan<byte> this[ByteSlice slice] => slice.In(Buffer);
 
     /// <summary>The purpose in UTF-8; a caller that names none means "recommendation".</summary>
     public ReadOnlySpan<byte> EffectivePurpose => Purpose.IsEmpty ? "recommendation"u8 : this[Purpose];
@@ -143,15 +144,15 @@ internal interface IColumn
 /// <summary>A growing list of slices.</summary>
 internal sealed class Utf8Column
 {
-    private Utf8Slice[] _slices = [];
+    private ByteSlice[] _slices = [];
 
     public int Count { get; private set; }
 
-    public Utf8Slice this[int index] => _slices[index];
+    public ByteSlice this[int index] => _slices[index];
 
-    public ReadOnlySpan<Utf8Slice> Slices => _slices.AsSpan(0, Count);
+    public ReadOnlySpan<ByteSlice> Slices => _slices.AsSpan(0, Count);
 
-    public void Add(Utf8Slice slice)
+    public void Add(ByteSlice slice)
     {
         if (Count == _slices.Length)
         {
@@ -167,7 +168,7 @@ internal sealed class Utf8Column
 /// <summary>A text feature: one text per candidate, and which candidates have none.</summary>
 internal sealed class TextColumn : IColumn
 {
-    public Utf8Slice Name { get; set; }
+    public ByteSlice Name;
     public Utf8Column Values { get; } = new();
 
     /// <summary>Candidates without the feature; usually empty. Unordered, may repeat.</summary>
@@ -184,7 +185,7 @@ internal sealed class TextColumn : IColumn
 /// <summary>A numeric feature: rows of one tensor, and which candidates have none.</summary>
 internal sealed class TensorColumn : IColumn
 {
-    public Utf8Slice Name { get; set; }
+    public ByteSlice Name;
     public DataType DataType { get; set; }
 
     /// <summary>The first dimension as sent: the number of candidates.</summary>
@@ -197,9 +198,7 @@ internal sealed class TensorColumn : IColumn
     public int RowLength { get; set; }
 
     /// <summary>Where the bytes are: count x RowLength elements, little-endian, row-major.</summary>
-    public int DataStart { get; set; }
-
-    public int DataLength { get; set; }
+    public ByteSlice Data;
 
     /// <summary>Candidates without the feature; usually empty. Unordered, may repeat.</summary>
     public List<int> Missing { get; } = [];
@@ -208,7 +207,8 @@ internal sealed class TensorColumn : IColumn
     {
         Name = default;
         RowShape.Clear();
-        Rows = RowLength = DataStart = DataLength = 0;
+        Data = default;
+        Rows = RowLength = 0;
         DataType = default;
         Missing.Clear();
     }
@@ -224,7 +224,7 @@ internal enum AttributeKind : byte
 /// <summary>One fact per candidate, in one of three kinds; the list of that kind has one entry per candidate.</summary>
 internal sealed class AttributeColumn : IColumn
 {
-    public Utf8Slice Name { get; set; }
+    public ByteSlice Name;
     public AttributeKind Kind { get; set; }
     public Utf8Column Strings { get; } = new();
     public List<double> Numbers { get; } = [];

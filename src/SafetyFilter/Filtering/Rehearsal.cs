@@ -42,7 +42,7 @@ internal static class Rehearsal
         batch.Buffer = [.. buffer];
     }
 
-    private static void AddText(CandidateBatch batch, Utf8Slice name, Utf8Slice text)
+    private static void AddText(CandidateBatch batch, ByteSlice name, ByteSlice text)
     {
         var column = batch.AddText();
         column.Name = name;
@@ -52,7 +52,7 @@ internal static class Rehearsal
         }
     }
 
-    private static void AddTensor(CandidateBatch batch, List<byte> buffer, Utf8Slice name, TensorFeatureSpec feature)
+    private static void AddTensor(CandidateBatch batch, List<byte> buffer, ByteSlice name, TensorFeatureSpec feature)
     {
         var column = batch.AddTensor();
         column.Name = name;
@@ -60,14 +60,12 @@ internal static class Rehearsal
         column.Rows = Candidates;
         column.RowShape.AddRange(feature.Shape);
         column.RowLength = (int)feature.Shape.Aggregate(1L, static (product, dimension) => product * dimension);
-        column.DataStart = buffer.Count;
-        column.DataLength = Candidates * column.RowLength * sizeof(float);
-        buffer.AddRange(new byte[column.DataLength]);
+        column.Data = Append(buffer, new byte[Candidates * column.RowLength * sizeof(float)]);
     }
 
-    private static Utf8Slice Append(List<byte> buffer, ReadOnlySpan<byte> bytes)
+    private static ByteSlice Append(List<byte> buffer, ReadOnlySpan<byte> bytes)
     {
-        var slice = new Utf8Slice(buffer.Count, bytes.Length);
+        var slice = new ByteSlice(buffer.Count, bytes.Length);
         buffer.AddRange(bytes);
         return slice;
     }

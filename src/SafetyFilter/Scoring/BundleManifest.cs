@@ -85,7 +85,7 @@ internal sealed record TensorFeatureSpec(string Feature, string Input, Immutable
 
         var elementBytes = column.DataType switch { DataType.Float32 => 4, DataType.Float16 => 2, _ => 0 };
         return elementBytes > 0
-            && column.DataLength == (long)batch.Count * RowLength * elementBytes
+            && column.Data.Length == (long)batch.Count * RowLength * elementBytes
             && CollectionsMarshal.AsSpan(column.RowShape).SequenceEqual(Shape.AsSpan())
                 ? FailureKind.None
                 : FailureKind.FeatureMismatch;

@@ -72,7 +72,7 @@ internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
         _scale.Dispose();
     }
 
-    private int Featurize(CandidateBatch batch, ReadOnlySpan<Utf8Slice> texts, RowStates rows)
+    private int Featurize(CandidateBatch batch, ReadOnlySpan<ByteSlice> texts, RowStates rows)
     {
         if (_lengths.Length < texts.Length)
         {
@@ -116,7 +116,7 @@ internal sealed class TensorInput(TensorFeatureSpec spec) : FeatureInput
         FailMissing(column.Missing, rows, batch.Count);
         _tensor.Shape(binding, batch.Count, _rowShape, _rowLength);
         var numbers = _tensor.Data<float>();
-        var data = batch.Buffer.AsSpan(column.DataStart, column.DataLength);
+        var data = batch.Buffer.AsSpan(column.Data.Start, column.Data.Length);
         if (column.DataType == DataType.Float32)
         {
             MemoryMarshal.Cast<byte, float>(data).CopyTo(numbers);

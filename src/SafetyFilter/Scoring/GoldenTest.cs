@@ -151,7 +151,7 @@ internal sealed class GoldenTest
         return batch;
     }
 
-    private void AddText(CandidateBatch batch, Utf8Slice name, string feature, ArrayBufferWriter<byte> bytes)
+    private void AddText(CandidateBatch batch, ByteSlice name, string feature, ArrayBufferWriter<byte> bytes)
     {
         var column = batch.AddText();
         column.Name = name;
@@ -166,14 +166,14 @@ internal sealed class GoldenTest
         }
     }
 
-    private void AddTensor(CandidateBatch batch, Utf8Slice name, TensorFeatureSpec feature, ArrayBufferWriter<byte> bytes)
+    private void AddTensor(CandidateBatch batch, ByteSlice name, TensorFeatureSpec feature, ArrayBufferWriter<byte> bytes)
     {
         var column = batch.AddTensor();
         column.Name = name;
         column.DataType = DataType.Float32;
         column.RowShape.AddRange(feature.Shape);
         column.RowLength = feature.RowLength;
-        column.DataStart = bytes.WrittenCount;
+        var start = bytes.WrittenCount;
         var none = new float[column.RowLength];
         for (var row = 0; row < batch.Count; row++)
         {
@@ -186,17 +186,17 @@ internal sealed class GoldenTest
             Append(bytes, MemoryMarshal.AsBytes<float>(numbers));
         }
 
-        column.DataLength = bytes.WrittenCount - column.DataStart;
+        column.Data = new ByteSlice(start, bytes.WrittenCount - start);
     }
 
     private string Describe(int candidate) =>
         string.Join(", ", _candidates[candidate].Select(member => member.Value is string text ? $"{member.Key} '{text}'" : member.Key));
 
-    private static Utf8Slice Append(ArrayBufferWriter<byte> bytes, ReadOnlySpan<byte> value)
+    private static ByteSlice Append(ArrayBufferWriter<byte> bytes, ReadOnlySpan<byte> value)
     {
         var start = bytes.WrittenCount;
         bytes.Write(value);
-        return new Utf8Slice(start, value.Length);
+        return new ByteSlice(start, value.Length);
     }
 
     private static Dictionary<string, object> ReadCandidate(JsonField field)

@@ -152,7 +152,7 @@ internal static class InputDigest
     {
         public readonly TensorColumn? Tensor => tensor;
 
-        public readonly Utf8Slice Name => text?.Name ?? tensor!.Name;
+        public readonly ByteSlice Name => text?.Name ?? tensor!.Name;
 
         public readonly List<int> Missing => text?.Missing ?? tensor!.Missing;
 
@@ -168,7 +168,7 @@ internal static class InputDigest
             }
 
             var bytes = tensor!.RowLength * (tensor.DataType == DataType.Float32 ? 4 : 2);
-            return batch.Buffer.AsSpan(tensor.DataStart + row * bytes, bytes);
+            return batch.Buffer.AsSpan(tensor.Data.Start + row * bytes, bytes);
         }
     }
 }

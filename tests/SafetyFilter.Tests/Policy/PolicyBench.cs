@@ -146,10 +146,10 @@ internal sealed class Request
         return column;
     }
 
-    private Utf8Slice Add(string text)
+    private ByteSlice Add(string text)
     {
         var start = Batch.Buffer.Length;
         Batch.Buffer = [.. Batch.Buffer, .. Encoding.UTF8.GetBytes(text)];
-        return new Utf8Slice(start, Batch.Buffer.Length - start);
+        return new ByteSlice(start, Batch.Buffer.Length - start);
     }
 }

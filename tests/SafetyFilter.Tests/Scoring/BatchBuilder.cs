@@ -89,7 +89,7 @@ internal sealed class BatchBuilder
             Append("\0");
         }
 
-        column.DataStart = _bytes.WrittenCount;
+        var start = _bytes.WrittenCount;
         var none = Enumerable.Repeat(float.NaN, column.RowLength).ToArray();
         for (var row = 0; row < rows.Length; row++)
         {
@@ -109,7 +109,7 @@ internal sealed class BatchBuilder
             }
         }
 
-        column.DataLength = _bytes.WrittenCount - column.DataStart;
+        column.Data = new ByteSlice(start, _bytes.WrittenCount - start);
         return this;
     }
 
@@ -158,9 +158,9 @@ internal sealed class BatchBuilder
         return this;
     }
 
-    private Utf8Slice Append(string text)
+    private ByteSlice Append(string text)
     {
         var start = _bytes.WrittenCount;
-        return new Utf8Slice(start, (int)Encoding.UTF8.GetBytes(text, _bytes));
+        return new ByteSlice(start, (int)Encoding.UTF8.GetBytes(text, _bytes));
     }
 }

@@ -255,7 +255,7 @@ public sealed class FilterRequestReaderTests
             Assert.Equal(theirs.Name, Text(actual, ours.Name));
             Assert.Equal((int)theirs.Dtype, (int)ours.DataType);
             Assert.Equal(theirs.Shape[1], ours.RowLength);
-            Assert.Equal(theirs.Data.ToByteArray(), actual.Buffer.AsSpan(ours.DataStart, ours.DataLength).ToArray());
+            Assert.Equal(theirs.Data.ToByteArray(), actual.Buffer.AsSpan(ours.Data.Start, ours.Data.Length).ToArray());
         }
 
         Assert.Equal(reparsed.Attributes.Count, actual.Attributes.Count);
@@ -268,7 +268,7 @@ public sealed class FilterRequestReaderTests
         }
     }
 
-    private static string Text(CandidateBatch batch, Utf8Slice slice) => slice.ToString(batch.Buffer);
+    private static string Text(CandidateBatch batch, ByteSlice slice) => slice.ToString(batch.Buffer);
 
     private static IEnumerable<string> Texts(CandidateBatch batch, Utf8Column column) => column.Slices.ToArray().Select(slice => Text(batch, slice));
 }
