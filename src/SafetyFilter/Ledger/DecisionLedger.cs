@@ -23,7 +23,7 @@ internal sealed class DecisionLedger : IDisposable
     /// <exception cref="LedgerException">The spool cannot be used; the message says why and what to do.</exception>
     public static DecisionLedger Open(LedgerOptions options, string build, TimeProvider time, Meter meter, ILoggerFactory loggers)
     {
-        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>());
+        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled);
         KafkaPublisher? publisher = null;
         if (options.Kafka.Enabled)
         {

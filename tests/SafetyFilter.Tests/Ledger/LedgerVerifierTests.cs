@@ -159,6 +159,21 @@ public sealed class LedgerVerifierTests : IDisposable
         Assert.Equal(last, Assert.Single(_verifier.Streams).LastSequence);
     }
 
+    [Fact]
+    public void AddSpool_DamageBeforeTheNewestRecordWhileTheSidecarWrites_IsFound()
+    {
+        using var folder = new LedgerFolder();
+        using var spool = folder.Open();
+        var victim = LedgerFolder.Append(spool, "a");
+        LedgerFolder.Append(spool, "b");
+        folder.Damage(victim);
+
+        Assert.True(_verifier.AddSpool(folder.Path, out _));
+
+        Assert.Equal([FindingKind.Damage, FindingKind.Gap], _verifier.Findings.Select(finding => finding.Kind));
+        Assert.Equal(2, _verifier.Records);
+    }
+
     private static ByteString Id(Guid stream) => ByteString.CopyFrom(stream.ToByteArray(bigEndian: true));
 
     private void Start(uint epoch, ulong sequence, uint previous, bool cleanly) => Add(RecordType.EpochStart, new EpochStart
