@@ -174,6 +174,7 @@ internal static class SpoolRecovery
 
                     break;
                 default:
+                    lost = 0;
                     last = reader.Sequence;
                     epoch = reader.Epoch;
                     type = reader.Type;
