@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.CommandLine;
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -61,7 +62,7 @@ internal static class CatCommand
                 if (read == SpoolRead.Damage)
                 {
                     unreadable++;
-                    errors.WriteLine($"{reader.Damage.Path} at {reader.Damage.Offset}: {reader.Damage.Kind}, {reader.Damage.Length} bytes are no record");
+                    errors.WriteLine($"{reader.Damage.Path} at {reader.Damage.Offset}: {LedgerVerifier.Describe(reader.Damage)}");
                     continue;
                 }
 
@@ -76,7 +77,11 @@ internal static class CatCommand
     {
         var known = RecordFields.TryRead(record, out var fields);
         var message = Parse(known ? type : null, record);
-        var buffer = new ArrayBufferWriter<byte>(record.Length * 4);
+        using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var leaf = LeafHash.Of(sha, record);
+
+        // A topic may hold messages without a value.
+        var buffer = new ArrayBufferWriter<byte>(Math.Max(256, record.Length * 4));
         using (var json = new Utf8JsonWriter(buffer))
         {
             json.WriteStartObject();
@@ -84,7 +89,7 @@ internal static class CatCommand
             json.WriteString("stream", fields.StreamId.ToString("N"));
             json.WriteNumber("epoch", fields.Epoch);
             json.WriteNumber("sequence", fields.Sequence);
-            json.WriteString("leaf_hash", LeafOf(record));
+            json.WriteString("leaf_hash", Convert.ToHexStringLower(leaf));
             json.WritePropertyName("record");
             if (message is null)
             {
@@ -106,7 +111,7 @@ internal static class CatCommand
         RecordType.Decision => "decision",
         RecordType.EpochStart => "epoch-start",
         RecordType.EpochEnd => "epoch-end",
-        _ => "unknown",
+        _ => string.Create(CultureInfo.InvariantCulture, $"record-{(int)type}"),
     };
 
     private static IMessage? Parse(RecordType? type, ReadOnlySpan<byte> record)
@@ -125,15 +130,5 @@ internal static class CatCommand
         {
             return null;
         }
-    }
-
-    private static string LeafOf(ReadOnlySpan<byte> record)
-    {
-        Span<byte> hash = stackalloc byte[LeafHash.Length];
-        using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        sha.AppendData([0]);
-        sha.AppendData(record);
-        sha.GetHashAndReset(hash);
-        return Convert.ToHexStringLower(hash);
     }
 }

@@ -8,7 +8,7 @@ namespace SafetyFilter.Cli.Audit;
 
 /// <summary>
 /// <c>safetyfilter audit verify</c>: order, gaps, epochs, checksums, doubles. Exit code 0 when verified, 1 with findings,
-/// 2 when the arguments are wrong or nothing can be read.
+/// 2 when the arguments are wrong, or nothing can be read or is there.
 /// </summary>
 internal static class VerifyCommand
 {
@@ -64,7 +64,9 @@ internal static class VerifyCommand
 
         var failure = TopicSource.Read(location.BootstrapServers!, location.Topic!, location.Settings, verifier.Add, stop);
         verifier.Finish();
-        return failure;
+        return failure ?? (verifier.Records == 0
+            ? $"Topic '{location.Topic}' at '{location.BootstrapServers}' holds no records: nothing to verify. If it had any, they are gone or expired."
+            : null);
     }
 
     private static void Print(TextWriter output, LedgerVerifier verifier, TimeSpan elapsed)

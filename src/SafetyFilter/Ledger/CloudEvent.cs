@@ -16,6 +16,10 @@ internal sealed class CloudEvent(Guid streamId, string source)
         [], "safetyfilter.decision.v1"u8.ToArray(), "safetyfilter.epoch-start.v1"u8.ToArray(), "safetyfilter.epoch-end.v1"u8.ToArray(),
     ];
 
+    private static ReadOnlySpan<byte> UnknownStart => "safetyfilter.record-"u8;
+
+    private static ReadOnlySpan<byte> UnknownEnd => ".v1"u8;
+
     private readonly string _stream = SpoolFolder.StreamName(streamId);
     private readonly byte[] _source = Encoding.UTF8.GetBytes(source);
 
@@ -32,18 +36,27 @@ internal sealed class CloudEvent(Guid streamId, string source)
             }
         }
 
-        return null;
+        // A type that a later version added.
+        return header.Length > UnknownStart.Length + UnknownEnd.Length && header.StartsWith(UnknownStart) && header.EndsWith(UnknownEnd)
+            && byte.TryParse(header[UnknownStart.Length..^UnknownEnd.Length], NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+            && number >= Types.Length
+            ? (RecordType)number
+            : null;
     }
 
-    public Headers HeadersFor(RecordType type, ulong sequence, ulong timeUnixNanos) => new()
+    public Headers HeadersFor(RecordType type, uint epoch, ulong sequence, ulong timeUnixNanos) => new()
     {
         { "ce_specversion", SpecVersion },
-        { "ce_id", Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{_stream}/{sequence}")) },
+        { "ce_id", Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{_stream}/{epoch}/{sequence}")) },
         { "ce_source", _source },
-        { TypeHeader, Types[(int)type] },
+        { TypeHeader, NameOf(type) },
         { "ce_time", Encoding.ASCII.GetBytes(TimeOf(timeUnixNanos).ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'Z'", CultureInfo.InvariantCulture)) },
         { "content-type", ContentType },
     };
+
+    private static byte[] NameOf(RecordType type) => (int)type < Types.Length
+        ? Types[(int)type]
+        : Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"safetyfilter.record-{(int)type}.v1"));
 
     public static DateTime TimeOf(ulong unixNanos) => DateTime.UnixEpoch.AddTicks((long)(unixNanos / TimeSpan.NanosecondsPerTick));
 }

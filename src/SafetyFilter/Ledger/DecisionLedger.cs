@@ -20,10 +20,16 @@ internal sealed class DecisionLedger : IDisposable
     public Spool Spool { get; }
 
     /// <summary>Opens the spool, starts publishing if Kafka is on, and shows both on <paramref name="meter"/>.</summary>
-    /// <exception cref="LedgerException">The spool cannot be used; the message says why and what to do.</exception>
+    /// <exception cref="LedgerException">The Kafka settings are wrong or the spool cannot be used; the message says why and what to do.</exception>
     public static DecisionLedger Open(LedgerOptions options, string build, TimeProvider time, Meter meter, ILoggerFactory loggers)
     {
-        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>());
+        if (options.Kafka.Enabled)
+        {
+            // Before anything is written: a typing mistake should not become an outage of publishing that nobody looks at.
+            PublisherSession.Check(options.Kafka);
+        }
+
+        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled);
         KafkaPublisher? publisher = null;
         if (options.Kafka.Enabled)
         {
@@ -70,5 +76,9 @@ internal sealed class DecisionLedger : IDisposable
         (long)(Spool.LastSequence - Math.Min(Spool.DurableSequence, Spool.LastSequence)),
         (long)(_publisher?.Lag ?? 0),
         _publisher?.OldestUnpublishedAge ?? TimeSpan.Zero,
-        Spool.Trouble is not null);
+        Spool.Trouble is not null,
+        _publisher is { Trouble: not null, Lag: > 0 },
+        _publisher?.Producers ?? 0,
+        _publisher?.CursorFailures ?? 0,
+        Spool.Recovery.Damages.Count + (_publisher?.Damages ?? 0));
 }

@@ -8,7 +8,7 @@ namespace SafetyFilter.Ledger;
 /// <summary>
 /// Moves the spool's records to Kafka in order, on its own thread, for as long as it takes. The spool is its buffer:
 /// nothing is lost and memory stays bounded while Kafka is slow, down or fatal. After a restart the records since the
-/// last cursor are published again, always with the same (stream, sequence).
+/// last cursor are published again, always with the same (stream, epoch, sequence).
 /// </summary>
 /// <remarks>At the end: <see cref="Spool.Close"/>, <see cref="Flush"/>, then dispose this and the spool.</remarks>
 internal sealed class KafkaPublisher : IDisposable
@@ -26,13 +26,16 @@ internal sealed class KafkaPublisher : IDisposable
     private readonly ManualResetEventSlim _stop = new();
     private readonly ManualResetEventSlim _idle = new();
     private volatile InFlightWindow _window;
-    private volatile string? _trouble;
+    private string? _trouble;
 
     // Used only by the publisher's thread.
     private PublishCursor? _cursor;
     private long _cursorSaved = Stopwatch.GetTimestamp();
     private int _partition = -1;
     private ulong _seenThrough;
+
+    // Damaged places that are known: every session reads the segment of the watermark from its start.
+    private readonly HashSet<(string Path, long Offset)> _told;
 
     // Written by the publisher's thread, read by anyone.
     private long _producers;
@@ -53,7 +56,9 @@ internal sealed class KafkaPublisher : IDisposable
             _partition = _cursor.Partition;
         }
 
-        _window = NewWindow(_cursor?.PublishedThrough ?? 0);
+        _told = [.. spool.Recovery.Damages.Select(static damage => (damage.Path, damage.Offset))];
+        _seenThrough = _cursor?.PublishedThrough ?? 0;
+        _window = NewWindow(_seenThrough);
         _thread = new Thread(Run) { IsBackground = true, Name = "ledger-publish" };
     }
 
@@ -76,12 +81,12 @@ internal sealed class KafkaPublisher : IDisposable
     }
 
     /// <summary>What keeps records from being published, in words; null while all is well.</summary>
-    public string? Trouble => _trouble;
+    public string? Trouble => Volatile.Read(ref _trouble);
 
     /// <summary>Producers made so far; more than one means fatal or permanent errors.</summary>
     public long Producers => Volatile.Read(ref _producers);
 
-    /// <summary>Damaged places met in the spool.</summary>
+    /// <summary>Damaged places met in the spool, besides those that recovery found.</summary>
     public long Damages => Volatile.Read(ref _damages);
 
     public long CursorFailures => Volatile.Read(ref _cursorFailures);
@@ -130,26 +135,36 @@ internal sealed class KafkaPublisher : IDisposable
         {
             var before = PublishedThrough;
             _window = NewWindow(before);
-            try
+            Guarded(() =>
             {
                 using var session = new PublisherSession(_options, _window, _logger, OnTrouble);
                 Interlocked.Increment(ref _producers);
                 Publish(session);
-            }
-            catch (Exception error)
+            });
+            Guarded(() =>
             {
-                // Whatever it is: requests go on, records wait in the spool, and the reason is told.
-                OnTrouble(error.Message);
-            }
-
-            SaveCursor(force: true);
+                SaveCursor(force: true);
+                RememberOldest();
+            });
             if (!_stop.IsSet)
             {
                 backoff = PublishedThrough > before ? ShortestBackoff : TimeSpan.FromTicks(Math.Min(backoff.Ticks * 2, LongestBackoff.Ticks));
-                LedgerLog.NewProducer(_logger, _options.Topic, PublishedThrough, backoff, _trouble ?? "");
-                RememberOldest();
+                LedgerLog.NewProducer(_logger, _options.Topic, PublishedThrough, backoff, Trouble ?? "");
                 _stop.Wait(backoff);
             }
+        }
+    }
+
+    /// <summary>Whatever it is: requests go on, records wait in the spool, and the reason is told.</summary>
+    private void Guarded(Action step)
+    {
+        try
+        {
+            step();
+        }
+        catch (Exception error)
+        {
+            OnTrouble(error.Message);
         }
     }
 
@@ -181,13 +196,17 @@ internal sealed class KafkaPublisher : IDisposable
 
                     handedOver = reader.Sequence;
                     break;
+                case SpoolRead.Damage when reader.Damage.Kind == DamageKind.Unreadable:
+                    // Its records may all be there: what lies behind must not move the watermark past them.
+                    OnTrouble($"'{reader.Damage.Path}' cannot be read at {reader.Damage.Offset}: {reader.Damage.Reason}");
+                    return;
                 case SpoolRead.Damage:
                     var damage = reader.Damage;
-                    Interlocked.Increment(ref _damages);
-                    LedgerLog.DamageFound(_logger, damage.Kind, damage.Path, damage.Offset, damage.Length, damage.AfterSequence);
-                    if (damage.Kind != DamageKind.Unreadable)
+                    SpoolRecovery.KeepWhole(_spool.StreamFolder, damage.Path);
+                    if (_told.Add((damage.Path, damage.Offset)))
                     {
-                        SpoolRecovery.KeepWhole(_spool.StreamFolder, damage.Path);
+                        Interlocked.Increment(ref _damages);
+                        LedgerLog.DamageFound(_logger, damage.Kind, damage.Path, damage.Offset, damage.Length, damage.AfterSequence);
                     }
 
                     break;
@@ -212,12 +231,14 @@ internal sealed class KafkaPublisher : IDisposable
             }
         }
 
+        // From here on the window tells the age.
+        Volatile.Write(ref _waitingSince, 0);
         var message = new Message<byte[], byte[]>
         {
             Key = _events.Key,
             Value = record,
             Timestamp = new Timestamp(CloudEvent.TimeOf(fields.TimeUnixNanos), TimestampType.CreateTime),
-            Headers = _events.HeadersFor(reader.Type, reader.Sequence, fields.TimeUnixNanos),
+            Headers = _events.HeadersFor(reader.Type, reader.Epoch, reader.Sequence, fields.TimeUnixNanos),
         };
         while (!session.TryProduce(new TopicPartition(_options.Topic, _partition), message))
         {
@@ -237,7 +258,10 @@ internal sealed class KafkaPublisher : IDisposable
         if (through != _seenThrough)
         {
             _seenThrough = through;
-            _trouble = null;
+            if (Interlocked.Exchange(ref _trouble, null) is not null)
+            {
+                LedgerLog.PublishingResumed(_logger, _options.Topic, through);
+            }
         }
 
         if (Lag == 0)
@@ -275,22 +299,29 @@ internal sealed class KafkaPublisher : IDisposable
     {
         var segments = SpoolFolder.Segments(_spool.StreamFolder);
         long kept = 0;
-        for (var index = segments.Count - 2; index >= 0; index--)
+        var last = segments.Count - 2;
+        for (; last >= 0; last--)
         {
-            if (segments[index + 1].FirstSequence - 1 > through)
+            if (segments[last + 1].FirstSequence - 1 <= through && (kept += new FileInfo(segments[last].Path).Length) > _options.RetainPublishedBytes)
             {
-                continue;
+                break;
             }
+        }
 
-            kept += new FileInfo(segments[index].Path).Length;
-            if (kept > _options.RetainPublishedBytes)
-            {
-                File.Delete(segments[index].Path);
-            }
+        // The oldest first: who reads meanwhile, or after a crash in between, finds what is left in one piece.
+        for (var index = 0; index <= last; index++)
+        {
+            File.Delete(segments[index].Path);
         }
     }
 
-    private void OnTrouble(string reason) => _trouble = reason;
+    private void OnTrouble(string reason)
+    {
+        if (Interlocked.Exchange(ref _trouble, reason) is null)
+        {
+            LedgerLog.PublishingTroubled(_logger, _options.Topic, PublishedThrough, reason);
+        }
+    }
 
     /// <summary>While no producer can be made, the age of the lag is told by the oldest record itself.</summary>
     private void RememberOldest()

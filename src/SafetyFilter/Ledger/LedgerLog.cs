@@ -1,44 +1,52 @@
 using Microsoft.Extensions.Logging;
+using SafetyFilter.Observability;
 
 namespace SafetyFilter.Ledger;
 
-/// <summary>Everything the ledger says. Event ids 4000 to 4099.</summary>
+/// <summary>Everything the ledger says.</summary>
 internal static partial class LedgerLog
 {
-    [LoggerMessage(4000, LogLevel.Information,
+    [LoggerMessage(EventIds.LedgerRecovered, LogLevel.Information,
         "Ledger stream {StreamId} starts epoch {Epoch} after sequence {LastSequence} " +
         "(previous ended cleanly: {Cleanly}, bytes cut off: {BytesCutOff}, damages: {Damages})")]
     public static partial void Recovered(
         ILogger logger, Guid streamId, uint epoch, ulong lastSequence, bool cleanly, long bytesCutOff, int damages);
 
-    [LoggerMessage(4001, LogLevel.Warning,
+    [LoggerMessage(EventIds.LedgerDamageFound, LogLevel.Warning,
         "{Kind} in '{Path}' at {Offset}, {Length} bytes, after sequence {AfterSequence}; a copy is in the quarantine folder")]
     public static partial void DamageFound(ILogger logger, DamageKind kind, string path, long offset, long length, ulong afterSequence);
 
-    [LoggerMessage(4002, LogLevel.Error,
+    [LoggerMessage(EventIds.LedgerSyncFailed, LogLevel.Error,
         "The disk did not confirm '{Path}': {Reason}. Its records are written again elsewhere; " +
         "until that succeeds they survive a crash of the process but not of the machine")]
     public static partial void SyncFailed(ILogger logger, string path, string reason);
 
-    [LoggerMessage(4003, LogLevel.Warning, "'{Path}' was written again to a new file and is durable now")]
+    [LoggerMessage(EventIds.LedgerRewritten, LogLevel.Warning, "'{Path}' was written again to a new file and is durable now")]
     public static partial void Rewritten(ILogger logger, string path);
 
-    [LoggerMessage(4004, LogLevel.Error,
+    [LoggerMessage(EventIds.LedgerNoSpare, LogLevel.Error,
         "No next segment can be made in '{Folder}': {Reason}. Decisions are refused once the present one is full; free space")]
     public static partial void NoSpare(ILogger logger, string folder, string reason);
 
-    [LoggerMessage(4005, LogLevel.Information, "Page faults cannot be taken ahead ({Reason}); appends take them")]
+    [LoggerMessage(EventIds.LedgerCannotPopulate, LogLevel.Information, "Page faults cannot be taken ahead ({Reason}); appends take them")]
     public static partial void CannotPopulate(ILogger logger, string reason);
 
-    [LoggerMessage(4010, LogLevel.Warning, "Publishing to '{Topic}' goes on after sequence {Sequence} with a new producer in {Backoff}: {Reason}")]
+    [LoggerMessage(EventIds.PublisherNewProducer, LogLevel.Warning, "Publishing to '{Topic}' goes on after sequence {Sequence} with a new producer in {Backoff}: {Reason}")]
     public static partial void NewProducer(ILogger logger, string topic, ulong sequence, TimeSpan backoff, string reason);
 
-    [LoggerMessage(4011, LogLevel.Error, "The producer for '{Topic}' failed for good ({Code}): {Reason}")]
+    [LoggerMessage(EventIds.PublisherProducerFailed, LogLevel.Error, "The producer for '{Topic}' failed for good ({Code}): {Reason}")]
     public static partial void ProducerFailed(ILogger logger, string topic, Confluent.Kafka.ErrorCode code, string reason);
 
-    [LoggerMessage(4012, LogLevel.Warning, "The publish cursor in '{Folder}' cannot be saved: {Reason}. A restart publishes more records again")]
+    [LoggerMessage(EventIds.PublisherCursorFailed, LogLevel.Warning, "The publish cursor in '{Folder}' cannot be saved: {Reason}. A restart publishes more records again")]
     public static partial void CursorFailed(ILogger logger, string folder, string reason);
 
-    [LoggerMessage(4013, LogLevel.Debug, "librdkafka {Facility}: {Message}")]
+    [LoggerMessage(EventIds.PublisherTroubled, LogLevel.Warning,
+        "Publishing to '{Topic}' is hindered after sequence {Sequence}: {Reason}. Decisions go on; their records wait in the spool")]
+    public static partial void PublishingTroubled(ILogger logger, string topic, ulong sequence, string reason);
+
+    [LoggerMessage(EventIds.PublisherResumed, LogLevel.Information, "Publishing to '{Topic}' goes on: sequence {Sequence} is acknowledged")]
+    public static partial void PublishingResumed(ILogger logger, string topic, ulong sequence);
+
+    [LoggerMessage(EventIds.PublisherLibrdkafka, LogLevel.Debug, "librdkafka {Facility}: {Message}")]
     public static partial void Librdkafka(ILogger logger, string facility, string message);
 }

@@ -17,14 +17,22 @@ internal sealed class SpoolOptions
     /// <summary>64 MiB: preallocated one ahead, so that a full disk is seen this much before it matters.</summary>
     public long SegmentBytes { get; set; } = 64L << 20;
 
-    /// <summary>16 MiB: a thousand candidates with every attribute at its limit stay below it. Must fit a segment.</summary>
-    public int MaxRecordBytes { get; set; } = 16 << 20;
+    /// <summary>
+    /// 0: as large as the rest allows. That is 16 MiB without Kafka, which a thousand candidates with every attribute at its
+    /// limit stay below, and 990,000 bytes with it, so that record, headers and batch fit a topic with Kafka's own
+    /// max.message.bytes of about 1 MiB. Must fit a segment, and the topic if larger.
+    /// </summary>
+    public int MaxRecordBytes { get; set; }
 
     /// <summary>100 ms: what a loss of power may cost at the level "process". fdatasync was seen to take up to 184 ms.</summary>
     public TimeSpan SyncInterval { get; set; } = TimeSpan.FromMilliseconds(100);
 
     /// <summary>1 ms, the ranker's patience: how long an append may wait for the next segment before it is refused.</summary>
     public TimeSpan AppendPatience { get; set; } = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>What <see cref="MaxRecordBytes"/> comes to.</summary>
+    public int RecordLimit(bool publishes) =>
+        MaxRecordBytes != 0 ? MaxRecordBytes : publishes ? 990_000 : SegmentFormat.MaxPayload;
 }
 
 /// <summary>Configuration section <c>Ledger:Kafka</c>. Off unless <see cref="BootstrapServers"/> is set.</summary>

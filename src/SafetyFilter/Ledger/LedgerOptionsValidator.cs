@@ -13,10 +13,10 @@ internal static class LedgerOptionsValidator
     {
         var errors = new List<string>();
         var spool = options.Spool;
-        var smallest = SegmentFormat.FileHeaderLength + SegmentFormat.FrameLength(spool.MaxRecordBytes);
+        var smallest = SegmentFormat.FileHeaderLength + SegmentFormat.FrameLength(spool.RecordLimit(options.Kafka.Enabled));
         Check(errors, spool.Folder.Length > 0, "Spool:Folder", spool.Folder, "Name a folder on a volume that outlives the process.");
-        Check(errors, spool.MaxRecordBytes is >= 1024 and <= SegmentFormat.MaxPayload, "Spool:MaxRecordBytes", spool.MaxRecordBytes,
-            $"Use 1024 to {SegmentFormat.MaxPayload}.");
+        Check(errors, spool.MaxRecordBytes is 0 or (>= 1024 and <= SegmentFormat.MaxPayload), "Spool:MaxRecordBytes", spool.MaxRecordBytes,
+            $"Use 1024 to {SegmentFormat.MaxPayload}, or 0 for what suits.");
         Check(errors, spool.SegmentBytes >= smallest && spool.SegmentBytes <= 1 << 30 && spool.SegmentBytes % Page == 0, "Spool:SegmentBytes",
             spool.SegmentBytes, $"Use a multiple of {Page} that holds a record of MaxRecordBytes (at least {smallest}), at most 1 GiB.");
         Check(errors, spool.SyncInterval >= TimeSpan.FromMilliseconds(1) && spool.SyncInterval <= TimeSpan.FromSeconds(10), "Spool:SyncInterval",
@@ -40,6 +40,12 @@ internal static class LedgerOptionsValidator
             Check(errors, kafka.CursorInterval >= TimeSpan.Zero && kafka.CursorInterval <= TimeSpan.FromMinutes(1), "Kafka:CursorInterval",
                 kafka.CursorInterval, "Use 0 to 1 min.");
             Check(errors, kafka.RetainPublishedBytes >= 0, "Kafka:RetainPublishedBytes", kafka.RetainPublishedBytes, "Use 0 or more bytes.");
+            foreach (var (name, value) in kafka.Producer)
+            {
+                Check(errors, !name.StartsWith("dotnet.", StringComparison.Ordinal), $"Kafka:Producer:{name}", value,
+                    "Remove it: settings of the .NET client are the ledger's.");
+            }
+
             foreach (var name in Reserved)
             {
                 if (kafka.Producer.TryGetValue(name, out var value))

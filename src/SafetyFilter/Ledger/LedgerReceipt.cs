@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
 using SafetyFilter.Decisions;
 
 namespace SafetyFilter.Ledger;
@@ -33,6 +34,15 @@ internal struct LeafHash
     public const int Length = 32;
 
     private byte _first;
+
+    public static LeafHash Of(IncrementalHash sha256, ReadOnlySpan<byte> record)
+    {
+        var leaf = default(LeafHash);
+        sha256.AppendData([0]);
+        sha256.AppendData(record);
+        sha256.GetHashAndReset(leaf);
+        return leaf;
+    }
 }
 
 /// <summary>Where a record stands in the ledger. The stream is the spool's.</summary>

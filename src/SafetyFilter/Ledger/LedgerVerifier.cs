@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Google.Protobuf;
 using SafetyFilter.Lineage.V1;
@@ -9,8 +10,11 @@ internal enum FindingKind
     /// <summary>Sequences that are not there.</summary>
     Gap,
 
-    /// <summary>Two different records with the same stream and sequence.</summary>
+    /// <summary>Two different records with the same stream, epoch and sequence.</summary>
     Conflict,
+
+    /// <summary>A sequence that two epochs gave: a run did not know all that the one before it had done.</summary>
+    Renumbered,
 
     /// <summary>A record that came after a later one.</summary>
     OutOfOrder,
@@ -24,7 +28,7 @@ internal enum FindingKind
     /// <summary>Bytes under a valid checksum that are no record of lineage.proto.</summary>
     Malformed,
 
-    /// <summary>Bytes in a segment that are no record.</summary>
+    /// <summary>Bytes in a segment that are no record, or that cannot be read.</summary>
     Damage,
 
     /// <summary>Bytes after the last record. The sidecar's next start cuts them off and says so in its EpochStart.</summary>
@@ -48,6 +52,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
     private readonly Dictionary<Guid, StreamState> _streams = [];
     private readonly List<LedgerFinding> _findings = [];
     private readonly List<string> _notes = [];
+    private readonly HashSet<RecordType> _unknownTypes = [];
     private readonly IncrementalHash _sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     public long Records { get; private set; }
@@ -78,7 +83,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
 
     public bool IsVerified => FindingCount == 0;
 
-    /// <summary>Verifies a spool folder, a stream's folder or one segment file. False with a message when there is nothing to read.</summary>
+    /// <summary>Verifies a spool folder, a stream's folder or one segment file. False with a message when there is nothing to verify.</summary>
     public bool AddSpool(string path, out string? error)
     {
         if (!SpoolSource.TryOpen(path, out var source, out error))
@@ -86,23 +91,61 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             return false;
         }
 
-        foreach (var stream in source.Streams)
+        foreach (var part in source.Streams)
         {
-            using var reader = stream.Open();
-            while (reader.Read() is var read && read != SpoolRead.End)
+            var before = Records + FindingCount;
+            using var reader = part.Open();
+            AddRecords(reader, part.IsFolder ? part.Path : null);
+            if (Records + FindingCount == before)
             {
-                if (read == SpoolRead.Damage)
-                {
-                    AddDamage(reader.Damage);
-                    continue;
-                }
-
-                AddFrame(reader);
+                error = $"'{part.Path}' holds no records: nothing to verify. If it had any, they are gone.";
             }
         }
 
         Finish();
-        return true;
+        if (error is not null && FindingCount > 0)
+        {
+            _notes.Add(error);
+            error = null;
+        }
+
+        return error is null;
+    }
+
+    /// <summary>Takes what a reader finds.</summary>
+    /// <param name="streamFolder">Where cursor.json tells what was published, and so may be deleted; null when only the records count.</param>
+    public void AddRecords(SpoolReader reader, string? streamFolder)
+    {
+        ulong first = 0;
+        ulong last = 0;
+        var lastSegment = "";
+        while (reader.Read() is var read && read != SpoolRead.End)
+        {
+            if (read == SpoolRead.Damage)
+            {
+                AddDamage(reader.Damage);
+                continue;
+            }
+
+            first = first == 0 ? reader.Sequence : first;
+            if (last != 0 && reader.Sequence > last + 1 && !File.Exists(lastSegment) && PublishedThrough(streamFolder) >= reader.Sequence - 1)
+            {
+                // The publisher deletes the oldest first, so what lay between the two went the same way.
+                SkipPublished(reader, last + 1);
+            }
+
+            last = reader.Sequence;
+            lastSegment = reader.SegmentPath;
+            AddFrame(reader);
+        }
+
+        // Asked for only now: while this read, a publisher may have published and deleted more.
+        if (streamFolder is not null && first > 1 && PublishedThrough(streamFolder) is var published && first > published + 1)
+        {
+            var fields = new RecordFields { Sequence = published + 1 };
+            Find(FindingKind.Gap, streamFolder, 0, fields,
+                $"the oldest record here is {first}, but cursor.json says that Kafka has {published} and not more: {published + 1} to {first - 1} are missing");
+        }
     }
 
     /// <summary>Takes one record in the order of its source.</summary>
@@ -117,13 +160,19 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             return;
         }
 
+        if (type > RecordType.EpochEnd && _unknownTypes.Add(type.Value))
+        {
+            _notes.Add($"'{source}' has records of type {(int)type.Value}, which a later version may know: place and checksum are checked, content is not");
+        }
+
         if (type is null)
         {
             Find(FindingKind.Mismatch, source, position, fields, "has no known record type");
             return;
         }
 
-        var leaf = LeafOf(record);
+        var hash = LeafHash.Of(_sha, record);
+        var leaf = MemoryMarshal.Read<UInt128>(hash);
         if (!_streams.TryGetValue(fields.StreamId, out var stream))
         {
             stream = new StreamState(fields, repeatWindow);
@@ -162,8 +211,12 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
     {
         var kind = damage.Kind == DamageKind.TornTail ? FindingKind.TornTail : FindingKind.Damage;
         var fields = new RecordFields { Sequence = damage.AfterSequence };
-        Find(kind, damage.Path, damage.Offset, fields, $"{damage.Kind}: {damage.Length} bytes are no record");
+        Find(kind, damage.Path, damage.Offset, fields, Describe(damage));
     }
+
+    public static string Describe(in SpoolDamage damage) => damage.Kind == DamageKind.Unreadable
+        ? $"{damage.Kind}: {damage.Reason}"
+        : $"{damage.Kind}: {damage.Length} bytes are no record";
 
     /// <summary>Turns what is still missing into findings. Call once, after the last record.</summary>
     public void Finish()
@@ -183,6 +236,23 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
 
     public void Dispose() => _sha.Dispose();
 
+    private static ulong PublishedThrough(string? streamFolder) =>
+        streamFolder is null ? 0 : PublishCursor.Read(streamFolder)?.PublishedThrough ?? 0;
+
+    private void SkipPublished(SpoolReader reader, ulong from)
+    {
+        if (RecordFields.TryRead(reader.Payload, out var fields) && _streams.TryGetValue(fields.StreamId, out var stream) && stream.Next == from)
+        {
+            _notes.Add($"stream {stream.Id:N}: {from} to {reader.Sequence - 1} were published and deleted while this was read");
+            stream.Next = reader.Sequence;
+
+            // What the epoch before said of its end went with them: take the next one's word.
+            var start = reader.Type == RecordType.EpochStart && TryParse(EpochStart.Parser, reader.Payload, out var parsed) ? parsed : null;
+            stream.Begin(start?.PreviousEpoch ?? fields.Epoch, reader.Sequence, complete: false);
+            stream.EpochEnded = start?.PreviousEndedCleanly ?? false;
+        }
+    }
+
     private void AddFrame(SpoolReader reader)
     {
         var record = reader.Payload;
@@ -192,8 +262,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
                 $"the frame says epoch {reader.Epoch}, sequence {reader.Sequence}; the record says {fields.Epoch}, {fields.Sequence}");
         }
 
-        var type = reader.Type is RecordType.Decision or RecordType.EpochStart or RecordType.EpochEnd ? reader.Type : (RecordType?)null;
-        Add(reader.SegmentPath, reader.Offset, type, record);
+        Add(reader.SegmentPath, reader.Offset, reader.Type, record);
     }
 
     private void AddEarlier(StreamState stream, string source, long position, in RecordFields fields, UInt128 leaf)
@@ -209,13 +278,19 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             return;
         }
 
+        if (stream.EpochOf(fields.Sequence) is var epoch && epoch != fields.Epoch)
+        {
+            Find(FindingKind.Renumbered, source, position, fields, $"epoch {fields.Epoch} has the sequence that epoch {epoch} gave to another record");
+            return;
+        }
+
         switch (stream.Compare(fields.Sequence, leaf))
         {
             case true:
                 Repeats++;
                 break;
             case false:
-                Find(FindingKind.Conflict, source, position, fields, "differs from the record that has the same stream and sequence");
+                Find(FindingKind.Conflict, source, position, fields, "differs from the record that has the same stream, epoch and sequence");
                 break;
             default:
                 Repeats++;
@@ -244,7 +319,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             Find(FindingKind.EpochChain, source, position, fields, stream.EpochEnded
                 ? $"follows the end of epoch {stream.Epoch} without an EpochStart"
                 : $"is of epoch {fields.Epoch}, but epoch {stream.Epoch} is running");
-            stream.Begin(fields.Epoch, complete: false);
+            stream.Begin(fields.Epoch, fields.Sequence, complete: false);
         }
 
         if (type == RecordType.EpochEnd)
@@ -298,7 +373,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
                 $"epoch {fields.Epoch} follows at sequence {fields.Sequence}, {start.BytesCutOff} bytes of a torn tail cut off");
         }
 
-        stream.Begin(fields.Epoch, complete: true);
+        stream.Begin(fields.Epoch, fields.Sequence, complete: true);
     }
 
     private static bool TryParse<T>(MessageParser<T> parser, ReadOnlySpan<byte> record, out T message)
@@ -314,15 +389,6 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             message = null!;
             return false;
         }
-    }
-
-    private UInt128 LeafOf(ReadOnlySpan<byte> record)
-    {
-        Span<byte> hash = stackalloc byte[LeafHash.Length];
-        _sha.AppendData([0]);
-        _sha.AppendData(record);
-        _sha.GetHashAndReset(hash);
-        return System.Runtime.InteropServices.MemoryMarshal.Read<UInt128>(hash);
     }
 
     private void Find(FindingKind kind, string source, long position, in RecordFields fields, string text)

@@ -74,6 +74,9 @@ internal static unsafe partial class NativeFile
     public static int Populate(byte* start, long length) =>
         MAdvise((nint)start, (nuint)length, PopulateWrite) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
+    /// <summary>Gives a file a second name: at once, and without needing space for its bytes.</summary>
+    public static int Link(string path, string target) => HardLink(path, target) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
     /// <summary>Deletes a file if it can: it may be gone, or on a disk that is.</summary>
     public static void Remove(string path) => _ = Unlink(path);
 
@@ -110,6 +113,9 @@ internal static unsafe partial class NativeFile
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     private static partial int MAdvise(nint address, nuint length, int advice);
+
+    [LibraryImport("libc", EntryPoint = "link", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int HardLink(string path, string target);
 
     [LibraryImport("libc", EntryPoint = "unlink", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Unlink(string path);

@@ -31,6 +31,22 @@ internal sealed class PublisherSession : IDisposable
             .Build();
     }
 
+    /// <summary>Throws a <see cref="LedgerException"/> when no producer can be made of these settings, whether Kafka is up or not.</summary>
+    public static void Check(KafkaOptions options)
+    {
+        try
+        {
+            new ProducerBuilder<byte[], byte[]>(Settings(options)).SetLogHandler(static (_, _) => { }).Build().Dispose();
+        }
+        catch (Exception error) when (error is ArgumentException or InvalidOperationException or KafkaException)
+        {
+            throw new LedgerException(
+                $"No Kafka producer can be made of the settings in Ledger:Kafka ({string.Join(", ", options.Producer.Keys.Order(StringComparer.Ordinal))}): " +
+                $"{error.Message} Correct or remove the setting under Ledger:Kafka:Producer; librdkafka's CONFIGURATION.md lists names and values.",
+                error);
+        }
+    }
+
     /// <summary>Why this producer must not be used any more; null while it may.</summary>
     public string? Failure => _failure;
 

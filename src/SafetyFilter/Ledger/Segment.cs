@@ -39,13 +39,14 @@ internal sealed unsafe class Segment : IDisposable
     public bool IsPinned => Volatile.Read(ref _pins) != 0;
 
     /// <summary>Makes a file with all its blocks reserved and its name durable. Null, and why, when the disk will not.</summary>
-    public static Segment? TryCreate(string path, long length, out string problem)
+    /// <param name="mode">Open: the file is there with zeros in it, and perhaps all that a full disk has left.</param>
+    public static Segment? TryCreate(string path, long length, out string problem, FileMode mode = FileMode.CreateNew)
     {
         problem = "";
         SafeFileHandle file;
         try
         {
-            file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
+            file = File.OpenHandle(path, mode, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
@@ -117,8 +118,11 @@ internal sealed unsafe class Segment : IDisposable
         return end <= start ? 0 : NativeFile.Populate(_start + start, end - start);
     }
 
-    /// <summary>Copies what was written to a new file, made durable there, and puts it in this one's place. 0 or an errno.</summary>
-    public int Rewrite()
+    /// <summary>
+    /// Copies what was written to a new file, made durable there, and puts it in this one's place. Null, or what hinders it.
+    /// A kernel that dropped the pages may have read old ones into the mapping again, so the copy must prove to be whole.
+    /// </summary>
+    public string? Rewrite()
     {
         var copy = Path + ".rewrite";
         try
@@ -133,16 +137,37 @@ internal sealed unsafe class Segment : IDisposable
 
                 if (NativeFile.Sync(target) is not 0 and var error)
                 {
-                    return error;
+                    return NativeFile.Describe(error);
                 }
             }
 
+            if (!IsWhole(copy))
+            {
+                NativeFile.Remove(copy);
+                return "the kernel no longer has all records that were written; the file is left as it is";
+            }
+
             File.Move(copy, Path, overwrite: true);
-            return NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(Path)!);
+            return NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(Path)!) is not 0 and var folderError ? NativeFile.Describe(folderError) : null;
         }
-        catch (IOException failure)
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            return failure.HResult;
+            return failure.Message;
+        }
+    }
+
+    private bool IsWhole(string copy)
+    {
+        using var reader = SpoolReader.OpenSegment(copy);
+        while (true)
+        {
+            switch (reader.Read())
+            {
+                case SpoolRead.Damage:
+                    return false;
+                case SpoolRead.End:
+                    return reader.Position == Used;
+            }
         }
     }
 

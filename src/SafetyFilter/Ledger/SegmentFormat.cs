@@ -18,6 +18,9 @@ internal static class SegmentFormat
     public const byte TrailerTag = 0x19;
     public const int MaxPayload = 16 << 20;
 
+    /// <summary>What a record takes at least.</summary>
+    public const int SmallestFrame = 40;
+
     private const ulong Magic = 0x5245_4744_454C_4653; // "SFLEDGER"
     private const int FileCrcOffset = FileHeaderLength - sizeof(uint);
 

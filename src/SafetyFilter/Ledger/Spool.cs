@@ -34,9 +34,12 @@ internal sealed class Spool : IDisposable
     private bool _closing;
     private long _refused;
 
+    // The newest record when an append was last refused; any later record ends the refusing.
+    private ulong _refusedAfter;
+
     private Spool(
         SpoolOptions options, Guid streamId, uint epoch, string streamFolder, RecoveryReport recovery, SafeFileHandle lockHandle,
-        Segment first, TimeProvider time, ILogger logger)
+        Segment first, int maxRecordBytes, TimeProvider time, ILogger logger)
     {
         StreamId = streamId;
         Epoch = epoch;
@@ -45,7 +48,7 @@ internal sealed class Spool : IDisposable
         _lock = lockHandle;
         _time = time;
         _patience = options.AppendPatience;
-        _maxPayload = options.MaxRecordBytes;
+        _maxPayload = maxRecordBytes;
         _lastSequence = recovery.LastSequence;
         _current = first;
         _keeper = new SpoolKeeper(this, options, _gate, logger);
@@ -84,21 +87,22 @@ internal sealed class Spool : IDisposable
     /// <summary>Appends that ended as <see cref="AppendResult.Unavailable"/>.</summary>
     public long RefusedAppends => Volatile.Read(ref _refused);
 
-    /// <summary>Segments on disk. Lists the folder: for metrics, not for requests.</summary>
-    public int CountSegments() => SpoolFolder.Segments(StreamFolder).Count;
+    /// <summary>
+    /// Whether the last append was refused for want of a next segment and there still is none. Appends are tried all the
+    /// same; this is for health.
+    /// </summary>
+    public bool IsRefusing => Volatile.Read(ref _refusedAfter) == LastSequence && !_keeper.HasSpare;
 
     /// <summary>Times that the disk refused to confirm what was written.</summary>
     public long SyncFailures => _keeper.SyncFailures;
-
-    /// <summary>Times that no next segment could be made.</summary>
-    public long SpareFailures => _keeper.SpareFailures;
 
     /// <summary>Set on every confirmed sync, for whoever follows <see cref="PublishableSequence"/>.</summary>
     public AutoResetEvent Advanced => _keeper.Advanced;
 
     /// <summary>Takes the folder, recovers what the previous run left, raises the epoch and writes EpochStart.</summary>
+    /// <param name="publishes">Whether a publisher will bring its records to Kafka, which takes smaller ones by default.</param>
     /// <exception cref="LedgerException">The folder cannot be used; the message says why and what to do.</exception>
-    public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null)
+    public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false)
     {
         logger ??= NullLogger.Instance;
         SpoolFolder.Create(options.Folder);
@@ -109,12 +113,17 @@ internal sealed class Spool : IDisposable
             var (streamId, lastEpoch) = SpoolFolder.ReadIdentity(options.Folder) ?? Adopt(options.Folder, time);
             var folder = Path.Combine(options.Folder, SpoolFolder.StreamName(streamId));
             SpoolFolder.Create(folder);
-            var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch);
+            var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch, options.SegmentBytes);
             var epoch = recovery.NextEpoch;
             SpoolFolder.WriteIdentity(options.Folder, streamId, epoch);
 
             var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
-            first = Segment.TryCreate(path, options.SegmentBytes, out var problem)
+            if (recovery.Spare is { } spare)
+            {
+                File.Move(spare, path);
+            }
+
+            first = Segment.TryCreate(path, options.SegmentBytes, out var problem, recovery.Spare is null ? FileMode.CreateNew : FileMode.Open)
                 ?? throw new LedgerException(
                     $"A segment of {options.SegmentBytes} bytes cannot be made in '{folder}' ({problem}). " +
                     "Free space, or lower Ledger:Spool:SegmentBytes.");
@@ -127,15 +136,22 @@ internal sealed class Spool : IDisposable
                 LedgerLog.DamageFound(logger, damage.Kind, damage.Path, damage.Offset, damage.Length, damage.AfterSequence);
             }
 
-            var spool = new Spool(options, streamId, epoch, folder, recovery, lockHandle, first, time, logger);
+            var spool = new Spool(options, streamId, epoch, folder, recovery, lockHandle, first, options.RecordLimit(publishes), time, logger);
             spool.AppendEpochStart(build);
             spool._keeper.Start();
             return spool;
         }
-        catch
+        catch (Exception error)
         {
             first?.Dispose();
             lockHandle.Dispose();
+            if (error is IOException or UnauthorizedAccessException)
+            {
+                throw new LedgerException(
+                    $"The spool in '{options.Folder}' cannot be opened: {error.Message} Check the disk for space and errors, and the folder's permissions.",
+                    error);
+            }
+
             throw;
         }
     }
@@ -245,6 +261,7 @@ internal sealed class Spool : IDisposable
 
             if (lastTry)
             {
+                Volatile.Write(ref _refusedAfter, LastSequence);
                 Interlocked.Increment(ref _refused);
                 return AppendResult.Unavailable;
             }

@@ -25,7 +25,6 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
 
     // Used only by the prepare thread.
     private long _spareNumber;
-    private long _spareFailures;
     private volatile string? _spareTrouble;
     private long _populatedFrom;
     private bool _canPopulate = true;
@@ -45,7 +44,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
 
     public long SyncFailures => Volatile.Read(ref _syncFailures);
 
-    public long SpareFailures => Volatile.Read(ref _spareFailures);
+    public bool HasSpare => Volatile.Read(ref _spare) is not null;
 
     /// <summary>Whether the last sync failed and nothing has been confirmed since.</summary>
     public bool IsSyncFailing => _syncTrouble is not null;
@@ -126,7 +125,6 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         var spare = Segment.TryCreate(Path.Combine(spool.StreamFolder, name), options.SegmentBytes, out var problem);
         if (spare is null)
         {
-            Interlocked.Increment(ref _spareFailures);
             if (_spareTrouble is null)
             {
                 _spareTrouble = $"no next segment: {problem}";
@@ -286,10 +284,9 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
 
     private bool TryRewrite(Segment segment)
     {
-        var error = segment.Rewrite();
-        if (error != 0)
+        if (segment.Rewrite() is { } problem)
         {
-            return Fail(segment.Path, NativeFile.Describe(error));
+            return Fail(segment.Path, problem);
         }
 
         segment.Synced = segment.Used;

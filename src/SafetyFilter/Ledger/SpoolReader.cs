@@ -17,10 +17,13 @@ internal enum SpoolRead
 
 internal enum DamageKind
 {
-    /// <summary>Bytes after the last record of the newest segment and no record after them: a write was cut short.</summary>
+    /// <summary>
+    /// Bytes after the last record of the newest segment, no record after them, and no length before them: a write was cut
+    /// short and never acknowledged.
+    /// </summary>
     TornTail,
 
-    /// <summary>Bytes that are no record, between records.</summary>
+    /// <summary>Bytes that are no record, between records; or at the end, where a length says that a record was acknowledged.</summary>
     Frame,
 
     /// <summary>Bytes that are no record, up to the end of an older segment.</summary>
@@ -29,14 +32,16 @@ internal enum DamageKind
     /// <summary>The first 64 bytes of the file. Its records are read all the same.</summary>
     FileHeader,
 
-    /// <summary>The file cannot be opened or read.</summary>
+    /// <summary>The file cannot be opened, or not be read from the offset on. It may be whole: nothing is known of its records.</summary>
     Unreadable,
 }
 
 /// <param name="Offset">Where the bytes start in the file.</param>
 /// <param name="Length">How many there are, without zeros at the end of the file.</param>
-/// <param name="AfterSequence">The last record read before them; 0 for none.</param>
-internal readonly record struct SpoolDamage(DamageKind Kind, string Path, long Offset, long Length, ulong AfterSequence);
+/// <param name="AfterSequence">The last record before them, as far as that is known; 0 for none.</param>
+/// <param name="Reason">Of <see cref="DamageKind.Unreadable"/>.</param>
+internal readonly record struct SpoolDamage(
+    DamageKind Kind, string Path, long Offset, long Length, ulong AfterSequence, string Reason = "");
 
 /// <summary>
 /// Reads the segments of one stream in order, also while a writer appends to them. Bad bytes are values, never exceptions.
@@ -56,8 +61,14 @@ internal sealed class SpoolReader : IDisposable
     private long _bufferOffset;
     private SafeFileHandle? _file;
     private ulong _segmentFirst;
+    private SegmentHeader _header;
+
+    // The record before the present position, by what was read or else by the segment's first; 0 when nothing tells.
+    private ulong _before;
     private bool _fresh;
+    private bool _listed = true;
     private string? _seenNext;
+    private long _seenLater = -1;
     private string? _single;
     private FrameHeader _frame;
     private int _payload;
@@ -98,6 +109,29 @@ internal sealed class SpoolReader : IDisposable
 
     public SpoolRead Read()
     {
+        if (!_listed)
+        {
+            return SpoolRead.End;
+        }
+
+        try
+        {
+            return ReadNext();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // EIO in the middle of a file, for one. The next read goes on with the next segment, if the folder can be listed.
+            _listed = _file is not null;
+            Damage = _listed
+                ? new SpoolDamage(DamageKind.Unreadable, SegmentPath, Position, 0, _before, error.Message)
+                : new SpoolDamage(DamageKind.Unreadable, _folder ?? SegmentPath, 0, 0, _before, error.Message);
+            Close();
+            return SpoolRead.Damage;
+        }
+    }
+
+    private SpoolRead ReadNext()
+    {
         while (true)
         {
             if (_file is null)
@@ -113,6 +147,7 @@ internal sealed class SpoolReader : IDisposable
             if (state == FrameState.Valid)
             {
                 _frame = frame;
+                _before = frame.Sequence;
                 _payload = _start + SegmentFormat.FrameHeaderLength;
                 Offset = Position;
                 _start = Math.Min(_start + SegmentFormat.FrameLength((int)frame.Length), _filled);
@@ -146,19 +181,34 @@ internal sealed class SpoolReader : IDisposable
                 continue;
             }
 
-            if (next is null && _follow)
+            var isLast = next is null;
+            var damage = FindDamage(isLast, out var goOn);
+            if (isLast && _follow)
             {
-                return SpoolRead.End;
+                // Appends are serialised: where a later record stands, this place will not become one. Without one it is
+                // the writer's business.
+                if (damage is not { Kind: DamageKind.Frame } || goOn < 0)
+                {
+                    return SpoolRead.End;
+                }
+
+                if (_seenLater != Position)
+                {
+                    // The later record is of this moment, the bytes here may be of the one before.
+                    _seenLater = Position;
+                    Reload();
+                    continue;
+                }
             }
 
-            var damage = SkipToNextFrame(isLast: next is null);
             if (damage is not null)
             {
                 Damage = damage.Value;
+                Seek(goOn >= 0 ? goOn : RandomAccess.GetLength(_file!));
                 return SpoolRead.Damage;
             }
 
-            if (next is null)
+            if (isLast)
             {
                 return SpoolRead.End;
             }
@@ -179,38 +229,49 @@ internal sealed class SpoolReader : IDisposable
     /// <summary>Opens the next segment. Null when that went well; otherwise what to tell the caller.</summary>
     private SpoolRead? OpenNext()
     {
-        var path = FindNext();
-        if (path is null)
+        while (true)
         {
-            return SpoolRead.End;
+            var path = FindNext();
+            if (path is null)
+            {
+                return SpoolRead.End;
+            }
+
+            _ = SpoolFolder.TryReadSegmentName(Path.GetFileName(path.AsSpan()), out _segmentFirst);
+            _single = null;
+            SegmentPath = path;
+            _bufferOffset = 0;
+            _start = _filled = 0;
+            try
+            {
+                _file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, FileOptions.SequentialScan);
+                break;
+            }
+            catch (FileNotFoundException) when (_folder is not null)
+            {
+                // Published and deleted since the folder was listed. If it was not, the jump in the sequence shows.
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                Damage = new SpoolDamage(DamageKind.Unreadable, path, 0, 0, _before, error.Message);
+                return SpoolRead.Damage;
+            }
         }
 
-        _ = SpoolFolder.TryReadSegmentName(Path.GetFileName(path.AsSpan()), out _segmentFirst);
-        _single = null;
-        SegmentPath = path;
-        _bufferOffset = 0;
-        _start = _filled = 0;
-        try
-        {
-            _file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, FileOptions.SequentialScan);
-            Reload();
-            _fresh = false;
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            Damage = new SpoolDamage(DamageKind.Unreadable, path, 0, 0, _frame.Sequence);
-            return SpoolRead.Damage;
-        }
-
-        var valid = SegmentFormat.TryReadFileHeader(_buffer.AsSpan(0, _filled), out var header)
-            && (_segmentFirst == 0 || header.FirstSequence == _segmentFirst);
+        Reload();
+        _fresh = false;
+        var valid = SegmentFormat.TryReadFileHeader(_buffer.AsSpan(0, _filled), out _header)
+            && (_segmentFirst == 0 || _header.FirstSequence == _segmentFirst);
+        var first = _segmentFirst != 0 ? _segmentFirst : _header.FirstSequence;
+        _before = Math.Max(_before, first == 0 ? 0 : first - 1);
         _start = Math.Min(SegmentFormat.FileHeaderLength, _filled);
         if (valid)
         {
             return null;
         }
 
-        Damage = new SpoolDamage(DamageKind.FileHeader, path, 0, _start, _frame.Sequence);
+        Damage = new SpoolDamage(DamageKind.FileHeader, SegmentPath, 0, _start, _before);
+        _header = default;
         return SpoolRead.Damage;
     }
 
@@ -250,7 +311,15 @@ internal sealed class SpoolReader : IDisposable
         _file?.Dispose();
         _file = null;
         _seenNext = null;
+        _seenLater = -1;
         _fresh = false;
+    }
+
+    private void Seek(long offset)
+    {
+        _bufferOffset = offset;
+        _start = _filled = 0;
+        Reload();
     }
 
     /// <summary>Reads the file again from the present position.</summary>
@@ -286,12 +355,11 @@ internal sealed class SpoolReader : IDisposable
         return read > 0 && _filled >= Math.Min(needed, _buffer.Length);
     }
 
-    /// <summary>
-    /// Looks at the rest of the file. Null when it is only zeros. Otherwise tells what is there and moves to the next
-    /// record, or to the end.
-    /// </summary>
-    private SpoolDamage? SkipToNextFrame(bool isLast)
+    /// <summary>Looks at the rest of the file. Null when it is only zeros; otherwise what is there.</summary>
+    /// <param name="goOn">Where the next record starts; -1 when there is none.</param>
+    private SpoolDamage? FindDamage(bool isLast, out long goOn)
     {
+        goOn = -1;
         var from = Position;
         var length = RandomAccess.GetLength(_file!);
         var start = FindNonZero(from, length);
@@ -304,13 +372,16 @@ internal sealed class SpoolReader : IDisposable
         var rest = new byte[length - from];
         var read = RandomAccess.Read(_file!, rest, from);
         var bytes = rest.AsSpan(0, read);
-        var next = FindFrame(bytes, _frame.Sequence);
-        var kind = next >= 0 ? DamageKind.Frame : isLast ? DamageKind.TornTail : DamageKind.SegmentEnd;
+        var next = FindFrame(bytes);
+        goOn = next >= 0 ? from + next : -1;
+
+        // The length is stored last: where there is one, the record was whole once, and somebody may hold its receipt.
+        var acknowledged = bytes[..Math.Min(sizeof(uint), bytes.Length)].ContainsAnyExcept((byte)0);
+        var kind = next >= 0 ? DamageKind.Frame
+            : !isLast ? DamageKind.SegmentEnd
+            : acknowledged ? DamageKind.Frame : DamageKind.TornTail;
         var end = next >= 0 ? next : bytes.LastIndexOfAnyExcept((byte)0) + 1;
-        _bufferOffset = next >= 0 ? from + next : length;
-        _start = _filled = 0;
-        Reload();
-        return new SpoolDamage(kind, SegmentPath, from, end, _frame.Sequence);
+        return new SpoolDamage(kind, SegmentPath, from, end, _before);
     }
 
     private long FindNonZero(long offset, long length)
@@ -339,7 +410,7 @@ internal sealed class SpoolReader : IDisposable
     }
 
     /// <summary>The next valid frame after the one at 0, by its own length or else by trying every eighth byte. -1: none.</summary>
-    private static int FindFrame(ReadOnlySpan<byte> bytes, ulong after)
+    private int FindFrame(ReadOnlySpan<byte> bytes)
     {
         // A record's text could hold bytes that look like a frame. Trust the damaged frame's own length first.
         if (bytes.Length >= SegmentFormat.FrameHeaderLength)
@@ -348,7 +419,7 @@ internal sealed class SpoolReader : IDisposable
             if (length is >= SegmentFormat.TrailerLength and <= SegmentFormat.MaxPayload)
             {
                 var next = SegmentFormat.FrameLength((int)length);
-                if (IsLaterFrame(bytes, next, after))
+                if (IsLaterFrame(bytes, next))
                 {
                     return next;
                 }
@@ -357,7 +428,7 @@ internal sealed class SpoolReader : IDisposable
 
         for (var offset = 8; offset + SegmentFormat.FrameHeaderLength <= bytes.Length; offset += 8)
         {
-            if (IsLaterFrame(bytes, offset, after))
+            if (IsLaterFrame(bytes, offset))
             {
                 return offset;
             }
@@ -366,8 +437,30 @@ internal sealed class SpoolReader : IDisposable
         return -1;
     }
 
-    private static bool IsLaterFrame(ReadOnlySpan<byte> bytes, int offset, ulong after) =>
-        offset < bytes.Length
-        && SegmentFormat.TryReadFrame(bytes[offset..], out var frame) == FrameState.Valid
-        && frame.Sequence > after;
+    /// <summary>
+    /// Whether a record of this stream and segment stands there, one that can follow what lies between. A valid checksum is
+    /// not enough: whoever makes a request chooses bytes that are recorded.
+    /// </summary>
+    private bool IsLaterFrame(ReadOnlySpan<byte> bytes, int offset)
+    {
+        if (offset >= bytes.Length
+            || SegmentFormat.TryReadFrame(bytes[offset..], out var frame) != FrameState.Valid
+            || frame.Sequence <= _before
+            || (_before != 0 && frame.Sequence > _before + 1 + (ulong)(offset / SegmentFormat.SmallestFrame)))
+        {
+            return false;
+        }
+
+        // A segment is of one epoch, which its header tells and spool.json bounds; but the header may be what is damaged.
+        var record = bytes.Slice(offset + SegmentFormat.FrameHeaderLength, (int)frame.Length);
+        return RecordFields.TryRead(record, out var fields)
+            && fields.Sequence == frame.Sequence
+            && RecordFields.Trailer(record) == frame.Sequence
+            && fields.Epoch == frame.Epoch
+            && (_header.Epoch == 0 || (_header.Epoch == frame.Epoch && _header.StreamId == fields.StreamId))
+            && IsOfFolder(fields.StreamId);
+    }
+
+    private bool IsOfFolder(Guid stream) =>
+        !Guid.TryParseExact(Path.GetFileName(Path.GetDirectoryName(SegmentPath)), "N", out var named) || named == stream;
 }

@@ -1,3 +1,6 @@
+using System.Buffers.Binary;
+using System.Globalization;
+
 namespace SafetyFilter.Ledger;
 
 /// <summary>What the previous run left behind, and what was done about it.</summary>
@@ -5,14 +8,16 @@ namespace SafetyFilter.Ledger;
 /// <param name="NextEpoch">Higher than any that was ever begun here, also one that left no record.</param>
 /// <param name="LastSequence">The last sequence that must not be used again; 0 for a new stream.</param>
 /// <param name="BytesCutOff">Of a torn tail. The bytes are kept in the quarantine folder.</param>
-/// <param name="Damages">Damaged places other than a torn tail. Copies of their segments are in the quarantine folder.</param>
+/// <param name="Damages">Damaged places other than a torn tail. Their segments are in the quarantine folder too.</param>
+/// <param name="Spare">A segment that the previous run prepared and never used; null when there is none of the right length.</param>
 internal sealed record RecoveryReport(
     uint PreviousEpoch,
     uint NextEpoch,
     ulong LastSequence,
     bool PreviousEndedCleanly,
     long BytesCutOff,
-    IReadOnlyList<SpoolDamage> Damages);
+    IReadOnlyList<SpoolDamage> Damages,
+    string? Spare = null);
 
 /// <summary>
 /// Brings a stream's folder into a state from which a new run can start. Reads the newest segment only: older ones were
@@ -20,9 +25,9 @@ internal sealed record RecoveryReport(
 /// </summary>
 internal static class SpoolRecovery
 {
-    public static RecoveryReport Run(string streamFolder, Guid streamId, uint lastEpoch)
+    public static RecoveryReport Run(string streamFolder, Guid streamId, uint lastEpoch, long segmentBytes)
     {
-        AdoptSpares(streamFolder, streamId);
+        var spare = AdoptSpares(streamFolder, streamId, segmentBytes);
         DeleteLeftovers(streamFolder);
         var damages = new List<SpoolDamage>();
         long cutOff = 0;
@@ -32,15 +37,17 @@ internal static class SpoolRecovery
             var published = PublishCursor.Read(streamFolder)?.PublishedThrough ?? 0;
             if (segments.Count == 0)
             {
-                return new RecoveryReport(published == 0 ? 0 : lastEpoch, lastEpoch + 1, published, false, cutOff, damages);
+                return new RecoveryReport(published == 0 ? 0 : lastEpoch, lastEpoch + 1, published, false, cutOff, damages, spare);
             }
 
             var (first, path) = segments[^1];
             var end = Examine(path, damages, out var last, out var epoch, out var type, out var torn);
             if (torn is { } tail)
             {
+                // What is preallocated behind it goes first: on a full disk the copy needs that room.
                 cutOff += tail.Length;
-                KeepAside(streamFolder, path, tail.Offset, tail.Length, ".torn");
+                Seal(path, tail.Offset + tail.Length);
+                CopyAside(streamFolder, path, tail.Offset, tail.Length, ".torn");
             }
 
             if (last == 0)
@@ -56,44 +63,71 @@ internal static class SpoolRecovery
 
             // After a loss of power Kafka may know more than the disk does: never give a number twice.
             return new RecoveryReport(
-                epoch, Math.Max(epoch, lastEpoch) + 1, Math.Max(last, published), type == RecordType.EpochEnd, cutOff, damages);
+                epoch == 0 ? lastEpoch : epoch, Math.Max(epoch, lastEpoch) + 1, Math.Max(last, published), type == RecordType.EpochEnd,
+                cutOff, damages, spare);
         }
     }
 
-    /// <summary>Copies a damaged segment to the quarantine folder, once: the original goes when it is published.</summary>
+    /// <summary>Gives a damaged segment a second name in the quarantine folder, once: the first one goes when it is published.</summary>
     public static void KeepWhole(string streamFolder, string path)
     {
         if (!File.Exists(Path.Combine(streamFolder, SpoolFolder.Quarantine, Path.GetFileName(path) + ".0.damaged")))
         {
-            KeepAside(streamFolder, path, 0, long.MaxValue, ".damaged");
+            LinkAside(streamFolder, path);
         }
     }
 
     /// <summary>A process killed between taking a spare and renaming it leaves records under the spare's name.</summary>
-    private static void AdoptSpares(string streamFolder, Guid streamId)
+    /// <returns>A spare that this run can begin with, so that a full disk does not stop it.</returns>
+    private static string? AdoptSpares(string streamFolder, Guid streamId, long segmentBytes)
     {
+        string? unused = null;
         foreach (var path in Directory.GetFiles(streamFolder, "*" + SpoolFolder.SpareExtension))
         {
             var header = new byte[SegmentFormat.FileHeaderLength];
+            long length;
             using (var file = File.OpenHandle(path))
             {
                 RandomAccess.Read(file, header, 0);
+                length = RandomAccess.GetLength(file);
             }
 
             if (SegmentFormat.TryReadFileHeader(header, out var values) && values.StreamId == streamId)
             {
                 File.Move(path, Path.Combine(streamFolder, SpoolFolder.SegmentName(values.FirstSequence)), overwrite: false);
             }
-            else if (header.AsSpan().ContainsAnyExcept((byte)0))
+            else if (!IsZero(path))
             {
-                KeepAside(streamFolder, path, 0, long.MaxValue, ".damaged");
+                LinkAside(streamFolder, path);
                 File.Delete(path);
+            }
+            else if (unused is null && length == segmentBytes)
+            {
+                unused = path;
             }
             else
             {
                 File.Delete(path);
             }
         }
+
+        return unused;
+    }
+
+    private static bool IsZero(string path)
+    {
+        using var file = File.OpenHandle(path);
+        var chunk = new byte[1 << 20];
+        int read;
+        for (long offset = 0; (read = RandomAccess.Read(file, chunk, offset)) > 0; offset += read)
+        {
+            if (chunk.AsSpan(0, read).ContainsAnyExcept((byte)0))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private static void DeleteLeftovers(string streamFolder)
@@ -111,6 +145,7 @@ internal static class SpoolRecovery
         epoch = 0;
         type = default;
         torn = null;
+        ulong lost = 0;
         long end = SegmentFormat.FileHeaderLength;
         using var reader = SpoolReader.OpenSegment(path);
         while (true)
@@ -118,17 +153,28 @@ internal static class SpoolRecovery
             switch (reader.Read())
             {
                 case SpoolRead.End:
+                    last = Math.Max(last, lost);
                     return end;
                 case SpoolRead.Damage when reader.Damage.Kind == DamageKind.TornTail:
                     torn = reader.Damage;
                     break;
                 case SpoolRead.Damage when reader.Damage.Kind == DamageKind.Unreadable:
                     throw new LedgerException(
-                        $"The newest segment '{path}' cannot be read, so the next sequence is unknown. Repair the disk or its permissions.");
+                        $"The newest segment '{path}' cannot be read ({reader.Damage.Reason}), so the next sequence is unknown. " +
+                        "Repair the disk or its permissions.");
                 case SpoolRead.Damage:
-                    damages.Add(reader.Damage);
+                    var damage = reader.Damage;
+                    damages.Add(damage);
+                    if (damage.Kind == DamageKind.Frame)
+                    {
+                        // If no record follows: these were acknowledged, so they stay and their numbers are not given again.
+                        lost = damage.AfterSequence + CountFrames(path, damage);
+                        end = (damage.Offset + damage.Length + 7) & ~7L;
+                    }
+
                     break;
                 default:
+                    lost = 0;
                     last = reader.Sequence;
                     epoch = reader.Epoch;
                     type = reader.Type;
@@ -146,29 +192,88 @@ internal static class SpoolRecovery
         }
     }
 
-    private static void KeepAside(string streamFolder, string path, long offset, long length, string suffix)
+    /// <summary>How many records stood in the damaged bytes at least: one, and more where one length leads to the next.</summary>
+    private static ulong CountFrames(string path, in SpoolDamage damage)
+    {
+        using var file = File.OpenHandle(path, share: FileShare.ReadWrite | FileShare.Delete);
+        Span<byte> word = stackalloc byte[sizeof(uint)];
+        ulong count = 0;
+        for (var offset = damage.Offset; offset < damage.Offset + damage.Length; count++)
+        {
+            var read = RandomAccess.Read(file, word, offset);
+            var length = BinaryPrimitives.ReadUInt32LittleEndian(word);
+            if (read < sizeof(uint) || length is < SegmentFormat.TrailerLength or > SegmentFormat.MaxPayload)
+            {
+                break;
+            }
+
+            offset += SegmentFormat.FrameLength((int)length);
+        }
+
+        return Math.Max(count, 1);
+    }
+
+    private static void LinkAside(string streamFolder, string path)
+    {
+        var target = NewName(streamFolder, path, 0, ".damaged");
+        if (NativeFile.Link(path, target) != 0)
+        {
+            // A file system without hard links.
+            CopyAside(streamFolder, path, 0, long.MaxValue, ".damaged");
+            return;
+        }
+
+        ThrowIf(NativeFile.SyncFolder(Path.GetDirectoryName(target)!), target);
+    }
+
+    private static void CopyAside(string streamFolder, string path, long offset, long length, string suffix)
+    {
+        var target = NewName(streamFolder, path, offset, suffix);
+        var temporary = target + ".tmp";
+        try
+        {
+            using (var source = File.OpenHandle(path, share: FileShare.ReadWrite | FileShare.Delete))
+            using (var copy = File.OpenHandle(temporary, FileMode.Create, FileAccess.Write))
+            {
+                var chunk = new byte[1 << 20];
+                int read;
+                for (long done = 0; done < length; done += read)
+                {
+                    read = RandomAccess.Read(source, chunk.AsSpan(0, (int)Math.Min(chunk.Length, length - done)), offset + done);
+                    if (read == 0)
+                    {
+                        break;
+                    }
+
+                    RandomAccess.Write(copy, chunk.AsSpan(0, read), done);
+                }
+
+                ThrowIf(NativeFile.Sync(copy), temporary);
+            }
+
+            File.Move(temporary, target);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            NativeFile.Remove(temporary);
+            throw new LedgerException($"Bytes of '{path}' cannot be kept as '{target}': {error.Message} Free space, or make the folder writable.", error);
+        }
+
+        ThrowIf(NativeFile.SyncFolder(Path.GetDirectoryName(target)!), target);
+    }
+
+    private static string NewName(string streamFolder, string path, long offset, string suffix)
     {
         var folder = Path.Combine(streamFolder, SpoolFolder.Quarantine);
         SpoolFolder.Create(folder);
-        var name = Path.GetFileName(path) + "." + offset.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        var name = string.Create(CultureInfo.InvariantCulture, $"{Path.GetFileName(path)}.{offset}");
         var target = Path.Combine(folder, name + suffix);
         for (var attempt = 2; File.Exists(target); attempt++)
         {
-            target = Path.Combine(folder, $"{name}-{attempt}{suffix}");
+            target = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{name}-{attempt}{suffix}"));
         }
 
-        File.Copy(path, target);
-        using var copy = File.OpenHandle(target, FileMode.Open, FileAccess.ReadWrite);
-        if (offset > 0)
-        {
-            var part = new byte[Math.Min(length, RandomAccess.GetLength(copy) - offset)];
-            RandomAccess.Read(copy, part, offset);
-            RandomAccess.SetLength(copy, part.Length);
-            RandomAccess.Write(copy, part, 0);
-        }
-
-        ThrowIf(NativeFile.Sync(copy), target);
-        ThrowIf(NativeFile.SyncFolder(folder), folder);
+        return target;
     }
 
     private static void Seal(string path, long end)

@@ -9,6 +9,9 @@ internal sealed class StreamState(in RecordFields first, int repeatWindow)
     // Half of each leaf hash, by sequence modulo the window. Grows to the window.
     private UInt128[] _leaves = new UInt128[1024];
 
+    // From which sequence on which epoch ran, in ascending order.
+    private readonly List<(ulong From, uint Epoch)> _epochs = [(first.Sequence, first.Epoch)];
+
     public Guid Id { get; } = first.StreamId;
     public ulong First { get; } = first.Sequence;
     public uint FirstEpoch { get; } = first.Epoch;
@@ -24,13 +27,21 @@ internal sealed class StreamState(in RecordFields first, int repeatWindow)
     public bool RepeatsUnchecked { get; set; }
     public List<MissingRange> Missing { get; } = [];
 
-    public void Begin(uint epoch, bool complete)
+    public void Begin(uint epoch, ulong sequence, bool complete)
     {
+        if (epoch != Epoch)
+        {
+            _epochs.Add((sequence, epoch));
+        }
+
         Epoch = epoch;
         EpochEnded = false;
         EpochDecisions = 0;
         CountIsComplete = complete;
     }
+
+    /// <summary>The epoch that ran when this sequence came first.</summary>
+    public uint EpochOf(ulong sequence) => _epochs[Math.Max(_epochs.FindLastIndex(one => one.From <= sequence), 0)].Epoch;
 
     public void Remember(ulong sequence, UInt128 leaf)
     {

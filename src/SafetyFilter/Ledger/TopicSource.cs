@@ -63,7 +63,7 @@ internal static class TopicSource
         {
             return $"'{bootstrapServers}' cannot be read: {trouble ?? error.Error.Reason}.";
         }
-        catch (InvalidOperationException error)
+        catch (Exception error) when (error is InvalidOperationException or ArgumentException)
         {
             return $"The Kafka settings are wrong: {error.Message}";
         }

@@ -21,4 +21,20 @@ internal static class EventIds
     public const int BreakerHalfOpened = 1201;
     public const int BreakerClosed = 1202;
     public const int ChaosEnabled = 1203;
+
+    // Ledger: 4000
+    public const int LedgerRecovered = 4000;
+    public const int LedgerDamageFound = 4001;
+    public const int LedgerSyncFailed = 4002;
+    public const int LedgerRewritten = 4003;
+    public const int LedgerNoSpare = 4004;
+    public const int LedgerCannotPopulate = 4005;
+
+    // Publisher: 4010
+    public const int PublisherNewProducer = 4010;
+    public const int PublisherProducerFailed = 4011;
+    public const int PublisherCursorFailed = 4012;
+    public const int PublisherLibrdkafka = 4013;
+    public const int PublisherTroubled = 4014;
+    public const int PublisherResumed = 4015;
 }

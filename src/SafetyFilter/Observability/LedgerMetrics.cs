@@ -11,8 +11,23 @@ namespace SafetyFilter.Observability;
 /// <param name="Unpublished">Records that Kafka does not have yet; 0 without Kafka.</param>
 /// <param name="OldestUnpublished">How long the oldest of them has waited.</param>
 /// <param name="IsTroubled">Whether the disk fails.</param>
+/// <param name="IsPublishingTroubled">Whether records wait for Kafka and something hinders them.</param>
+/// <param name="Producers">Producers made; each after the first follows an error that the one before could not retry.</param>
+/// <param name="CursorFailures">Times that the publish cursor could not be saved.</param>
+/// <param name="Damages">Damaged places met in the spool, at the start and while publishing.</param>
 internal readonly record struct LedgerReading(
-    long Records, long Bytes, long Refused, long SyncFailures, long NotDurable, long Unpublished, TimeSpan OldestUnpublished, bool IsTroubled);
+    long Records,
+    long Bytes,
+    long Refused,
+    long SyncFailures,
+    long NotDurable,
+    long Unpublished,
+    TimeSpan OldestUnpublished,
+    bool IsTroubled,
+    bool IsPublishingTroubled,
+    long Producers,
+    long CursorFailures,
+    long Damages);
 
 /// <summary>The instruments of the ledger. Names are stable: dashboards and alerts use them.</summary>
 internal static class LedgerMetrics
@@ -28,5 +43,12 @@ internal static class LedgerMetrics
         meter.CreateObservableGauge(
             "safetyfilter.ledger.oldest_unpublished_age", () => read().OldestUnpublished.TotalSeconds, "s", "Age of the oldest record that Kafka does not have yet");
         meter.CreateObservableGauge("safetyfilter.ledger.troubled", () => read().IsTroubled ? 1 : 0, "1", "1 while the spool's disk fails");
+        meter.CreateObservableGauge(
+            "safetyfilter.ledger.publishing_troubled", () => read().IsPublishingTroubled ? 1 : 0, "1", "1 while records wait for Kafka and something hinders them");
+        meter.CreateObservableCounter(
+            "safetyfilter.ledger.producers", () => read().Producers, "{producer}", "Kafka producers made; each after the first follows an error that could not be retried");
+        meter.CreateObservableCounter(
+            "safetyfilter.ledger.cursor_failures", () => read().CursorFailures, "{failure}", "Times that the publish cursor could not be saved");
+        meter.CreateObservableCounter("safetyfilter.ledger.damages", () => read().Damages, "{place}", "Damaged places met in the spool");
     }
 }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Confluent.Kafka;
 using SafetyFilter.Cli;
 using SafetyFilter.Ledger;
 
@@ -74,6 +75,43 @@ public sealed class AuditCommandTests : IDisposable
             ["Damage", "Gap"],
             verdict.RootElement.GetProperty("findings").EnumerateArray().Select(finding => finding.GetProperty("kind").GetString()));
         Assert.Equal(segment, verdict.RootElement.GetProperty("findings")[0].GetProperty("source").GetString());
+    }
+
+    [Fact]
+    public void Audit_TopicWithoutRecords_IsNothingToVerify()
+    {
+        using var empty = new KafkaUnderTest();
+
+        var (code, output, error) = Run("verify", "--topic", empty.Topic, "--bootstrap-servers", empty.BootstrapServers);
+
+        Assert.Equal((2, ""), (code, output));
+        Assert.Contains("nothing to verify", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Cat_TopicWithAnEmptyMessage_PrintsItAsUnknown()
+    {
+        using var topic = new KafkaUnderTest();
+        using (var producer = new ProducerBuilder<Null, byte[]>(new ProducerConfig { BootstrapServers = topic.BootstrapServers }).Build())
+        {
+            producer.Produce(topic.Topic, new Message<Null, byte[]> { Headers = [] });
+            Assert.Equal(0, producer.Flush(PublisherHarness.Patience));
+        }
+
+        var (code, output, _) = Run("cat", "--topic", topic.Topic, "--bootstrap-servers", topic.BootstrapServers);
+
+        Assert.Equal(0, code);
+        Assert.Contains("\"unknown\"", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Verify_WrongKafkaSetting_IsAMessageAndExitsWith2()
+    {
+        var (code, _, error) = Run(
+            "verify", "--topic", "t", "--bootstrap-servers", _kafka.BootstrapServers, "--kafka-setting", "dotnet.cancellation.delay.max.ms=soon");
+
+        Assert.Equal(2, code);
+        Assert.Contains("dotnet.cancellation.delay.max.ms", error, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -1,6 +1,12 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Metrics;
 using System.Text;
+using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
+using SafetyFilter.Observability;
 
 namespace SafetyFilter.FunctionalTests.Kafka;
 
@@ -58,7 +64,7 @@ public sealed class KafkaPublisherTests : IDisposable
         var headers = messages[1].Message.Headers.ToDictionary(header => header.Key, header => Encoding.UTF8.GetString(header.GetValueBytes()));
         var stream = spool.StreamId.ToString("N");
         Assert.Equal("1.0", headers["ce_specversion"]);
-        Assert.Equal($"{stream}/2", headers["ce_id"]);
+        Assert.Equal($"{stream}/1/2", headers["ce_id"]);
         Assert.Equal("/safetyfilter", headers["ce_source"]);
         Assert.Equal("safetyfilter.decision.v1", headers["ce_type"]);
         Assert.Equal("2023-11-14T22:13:20.1234567Z", headers["ce_time"]);
@@ -247,6 +253,151 @@ public sealed class KafkaPublisherTests : IDisposable
     }
 
     [Fact]
+    public void Publish_WhenASegmentCannotBeRead_WaitsForItAndLosesNothing()
+    {
+        using (var spool = _harness.Open())
+        {
+            PublisherHarness.Append(spool, 1000);
+        }
+
+        // Behind the first one, so that the watermark has somewhere to be driven past.
+        using var again = _harness.Open();
+        var unreadable = SpoolFolder.Segments(again.StreamFolder)[1];
+        var aside = unreadable.Path + ".aside";
+        File.Move(unreadable.Path, aside);
+        File.CreateSymbolicLink(unreadable.Path, unreadable.Path);
+        using (var publisher = _harness.Start(again))
+        {
+            again.Close();
+            Assert.True(SpinWait.SpinUntil(
+                () => publisher.Trouble?.Contains(unreadable.Path, StringComparison.Ordinal) == true
+                    && publisher.PublishedThrough == unreadable.FirstSequence - 1 && publisher.Producers > 1,
+                PublisherHarness.Patience));
+
+            File.Move(aside, unreadable.Path, overwrite: true);
+            Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+            Assert.True(SpinWait.SpinUntil(() => publisher.Trouble is null, PublisherHarness.Patience));
+        }
+
+        _harness.AssertComplete(again);
+    }
+
+    [Fact]
+    public void Publish_WhenTheCursorCannotBeWritten_GoesOnAndDeletesNothing()
+    {
+        using var spool = _harness.Open();
+        Directory.CreateDirectory(Path.Combine(spool.StreamFolder, "cursor.json.tmp"));
+        using (var publisher = _harness.Start(spool))
+        {
+            PublisherHarness.Append(spool, 1000);
+            spool.Close();
+            Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+            Assert.True(SpinWait.SpinUntil(() => publisher.CursorFailures > 0, PublisherHarness.Patience));
+        }
+
+        Assert.Equal(1UL, SpoolFolder.Segments(spool.StreamFolder)[0].FirstSequence);
+        _harness.AssertComplete(spool);
+    }
+
+    [Fact]
+    public void Publish_ThroughAnOutage_SaysWhenItBeginsAndWhenItEnds()
+    {
+        var log = new EventLog();
+        var mock = _kafka.Mock;
+        mock.TakeDown();
+        using var spool = _harness.Open();
+        using var publisher = new KafkaPublisher(spool, _harness.Kafka, TimeProvider.System, log);
+        publisher.Start();
+        Assert.True(SpinWait.SpinUntil(() => log.Count(EventIds.PublisherTroubled) == 1, PublisherHarness.Patience));
+        Assert.Equal(0, log.Count(EventIds.PublisherResumed));
+
+        mock.BringUp();
+        spool.Close();
+        Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+
+        Assert.True(SpinWait.SpinUntil(() => log.Count(EventIds.PublisherResumed) == log.Count(EventIds.PublisherTroubled), PublisherHarness.Patience));
+    }
+
+    [Fact]
+    public void OldestUnpublishedAge_WhenTheFirstProducerCameLate_IsForgottenOnceItPublished()
+    {
+        var mock = _kafka.Mock;
+        mock.TakeDown();
+        using var spool = _harness.Open(syncMilliseconds: 10_000);
+        using var publisher = _harness.Start(spool);
+        Assert.True(SpinWait.SpinUntil(() => publisher.OldestUnpublishedAge > TimeSpan.Zero, PublisherHarness.Patience));
+        mock.BringUp();
+        Assert.True(SpinWait.SpinUntil(() => publisher.PublishedThrough == 1, PublisherHarness.Patience));
+
+        // Not durable yet, so not handed over: only what was remembered could give it an age.
+        PublisherHarness.Append(spool, 1);
+
+        Assert.Equal((1UL, TimeSpan.Zero), (publisher.Lag, publisher.OldestUnpublishedAge));
+    }
+
+    [Theory]
+    [InlineData("security.protocl", "ssl")]
+    [InlineData("retry.backoff.ms", "soon")]
+    public void Open_WithAWrongProducerSetting_NamesItBeforeAnythingIsWritten(string name, string value)
+    {
+        _harness.Kafka.Producer[name] = value;
+        var options = new LedgerOptions { Kafka = _harness.Kafka, Spool = { Folder = Path.Combine(_harness.Folder, "new") } };
+        using var meter = new Meter("test");
+
+        var error = Assert.Throws<LedgerException>(
+            () => DecisionLedger.Open(options, "test", TimeProvider.System, meter, NullLoggerFactory.Instance));
+
+        Assert.Contains(name, error.Message, StringComparison.Ordinal);
+        Assert.Contains("Ledger:Kafka:Producer", error.Message, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(options.Spool.Folder));
+    }
+
+    [Fact]
+    public void Publish_ARecordOfATypeOfALaterVersion_NamesItsNumber()
+    {
+        using var spool = _harness.Open();
+        using (var publisher = _harness.Start(spool))
+        {
+            var body = new DecisionRecord
+            {
+                StreamId = ByteString.CopyFrom(spool.StreamId.ToByteArray(bigEndian: true)),
+                Epoch = spool.Epoch,
+                TimeUnixNanos = 1,
+            }.ToByteArray();
+            Assert.Equal(AppendResult.Appended, spool.Append((RecordType)9, body, out _));
+            spool.Close();
+            Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+        }
+
+        Assert.Equal("safetyfilter.record-9.v1", Encoding.UTF8.GetString(_kafka.ConsumeAll()[1].Message.Headers.GetLastBytes("ce_type")));
+        using var verifier = _harness.Verify();
+        Assert.True(verifier.IsVerified, string.Join('\n', verifier.Findings));
+        Assert.Single(verifier.Notes, note => note.Contains("type 9", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Verify_WhileThePublisherDeletesWhatItReads_FindsNothing()
+    {
+        using var spool = _harness.Open();
+        PublisherHarness.Append(spool, 1000);
+        Assert.True(SpinWait.SpinUntil(() => spool.DurableSequence == spool.LastSequence, PublisherHarness.Patience));
+        using var reader = SpoolReader.OpenStream(spool.StreamFolder, follow: true);
+        Assert.Equal(SpoolRead.Record, reader.Read());
+        using (var publisher = _harness.Start(spool))
+        {
+            Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+        }
+
+        using var verifier = new LedgerVerifier();
+        verifier.AddRecords(reader, spool.StreamFolder);
+        verifier.Finish();
+
+        Assert.True(verifier.IsVerified, string.Join('\n', verifier.Findings));
+        Assert.Single(verifier.Notes, note => note.Contains("deleted while this was read", StringComparison.Ordinal));
+        Assert.Equal(spool.LastSequence, Assert.Single(verifier.Streams).LastSequence);
+    }
+
+    [Fact]
     public async Task Publish_ARun_IsReadByKcat()
     {
         using var spool = _harness.Open();
@@ -263,7 +414,22 @@ public sealed class KafkaPublisherTests : IDisposable
         Assert.Equal(52, lines.Count);
         Assert.All(lines, line => Assert.StartsWith(stream + " ", line, StringComparison.Ordinal));
         Assert.Equal(
-            Enumerable.Range(1, 52).Select(sequence => $"ce_id={stream}/{sequence}"),
+            Enumerable.Range(1, 52).Select(sequence => $"ce_id={stream}/1/{sequence}"),
             lines.Select(line => line.Split(' ')[2].Split(',').Single(header => header.StartsWith("ce_id=", StringComparison.Ordinal))));
+    }
+
+    private sealed class EventLog : ILogger
+    {
+        private readonly ConcurrentQueue<int> _events = new();
+
+        public int Count(int id) => _events.Count(one => one == id);
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            _events.Enqueue(eventId.Id);
     }
 }

@@ -78,6 +78,15 @@ internal sealed class LedgerFolder : IDisposable
         return found;
     }
 
+    /// <summary>Changes one byte of the payload of a record.</summary>
+    public void Damage(ulong sequence)
+    {
+        using var reader = SpoolReader.OpenStream(Stream, from: sequence, follow: true);
+        Assert.Equal((SpoolRead.Record, sequence), (reader.Read(), reader.Sequence));
+        using var file = File.OpenHandle(reader.SegmentPath, FileMode.Open, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete);
+        RandomAccess.Write(file, [(byte)~reader.Payload[3]], reader.Offset + SegmentFormat.FrameHeaderLength + 3);
+    }
+
     public LedgerVerifier Verify()
     {
         var verifier = new LedgerVerifier();

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using CsCheck;
 using SafetyFilter.Ledger;
 
@@ -89,13 +90,24 @@ public sealed class LedgerOptionsValidatorTests
         var errors = LedgerOptionsValidator.Validate(new LedgerOptions
         {
             Spool = { Folder = "", SegmentBytes = 5000, SyncInterval = TimeSpan.FromHours(1), AppendPatience = TimeSpan.FromSeconds(-1) },
-            Kafka = { BootstrapServers = "k:1", Compression = "zip", Producer = { ["acks"] = "1" } },
+            Kafka = { BootstrapServers = "k:1", Compression = "zip", Producer = { ["acks"] = "1", ["dotnet.producer.block.if.queue.full"] = "no" } },
         });
 
-        Assert.Equal(6, errors.Count);
+        Assert.Equal(7, errors.Count);
         Assert.Contains(errors, error => error.StartsWith("Ledger:Spool:SegmentBytes is '5000'. Use a multiple of 4096", StringComparison.Ordinal));
         Assert.Contains(errors, error => error.StartsWith("Ledger:Kafka:Producer:acks is '1'. Remove it", StringComparison.Ordinal));
     }
+}
+
+public sealed class SpoolOptionsTests
+{
+    [Theory]
+    [InlineData(0, false, 16 << 20)]
+    [InlineData(0, true, 990_000)]
+    [InlineData(2_000_000, true, 2_000_000)]
+    [InlineData(1024, false, 1024)]
+    public void RecordLimit_AnExplicitValue_WinsOverWhatSuitsKafka(int setting, bool publishes, int expected) =>
+        Assert.Equal(expected, new SpoolOptions { MaxRecordBytes = setting }.RecordLimit(publishes));
 }
 
 public sealed class SegmentFormatTests
@@ -118,6 +130,70 @@ public sealed class SegmentFormatTests
         });
 
     [Fact]
-    public void TryReadFrame_AnyBytes_IsNeverValidByAccident() =>
-        Gen.Byte.Array[0, 200].Sample(bytes => Assert.NotEqual(FrameState.Valid, SegmentFormat.TryReadFrame(bytes, out _)));
+    public void TryReadFrame_AnyChangedByteOfARealFrame_IsSeen() =>
+        Gen.Select(Gen.Byte.Array[9, 200], Gen.Double.Unit, Gen.Byte[1, 255]).Sample((payload, where, flip) =>
+        {
+            var header = new FrameHeader { Length = (uint)payload.Length, Epoch = 3, TypeAndReserved = 1, Sequence = 7 };
+            header.Crc = SegmentFormat.Finish(SegmentFormat.Crc32C(uint.MaxValue, payload), header);
+            byte[] bytes = [.. MemoryMarshal.AsBytes(new ReadOnlySpan<FrameHeader>(in header)), .. payload];
+            Assert.Equal(FrameState.Valid, SegmentFormat.TryReadFrame(bytes, out var read));
+            Assert.Equal(header, read);
+
+            bytes[(int)(where * (bytes.Length - 1))] ^= flip;
+
+            Assert.NotEqual(FrameState.Valid, SegmentFormat.TryReadFrame(bytes, out _));
+        });
+}
+
+public sealed class SegmentTests : IDisposable
+{
+    private readonly LedgerFolder _folder = new();
+    private readonly string _path;
+    private readonly Segment _segment;
+
+    public SegmentTests()
+    {
+        _path = Path.Combine(_folder.Path, SpoolFolder.SegmentName(1));
+        _segment = Segment.TryCreate(_path, 64 << 10, out _)!;
+        _segment.Begin_NeedsLock(new SegmentHeader(Guid.CreateVersion7(), 1, 1, 1));
+        for (ulong sequence = 1; sequence <= 20; sequence++)
+        {
+            byte[] body = [1, 2, 3];
+            var frame = new FrameHeader { Length = (uint)body.Length + SegmentFormat.TrailerLength, Epoch = 1, TypeAndReserved = 1, Sequence = sequence };
+            unsafe
+            {
+                _segment.Write_NeedsLock(ref frame, SegmentFormat.Crc32C(uint.MaxValue, body), body);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        _segment.Dispose();
+        _folder.Dispose();
+    }
+
+    [Fact]
+    public void Rewrite_OfWholeRecords_ReplacesTheFile()
+    {
+        Assert.Null(_segment.Rewrite());
+        Assert.Equal([_path], Directory.GetFiles(_folder.Path));
+        Assert.Equal(_segment.Used, new FileInfo(_path).Length);
+    }
+
+    [Theory]
+    [InlineData(20)] // the header
+    [InlineData(64)] // a length
+    [InlineData(300)]
+    public void Rewrite_OfBytesThatTheKernelLost_FailsAndKeepsTheFile(int offset)
+    {
+        using (var file = File.OpenHandle(_path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+        {
+            RandomAccess.Write(file, new byte[40], offset);
+        }
+
+        Assert.NotNull(_segment.Rewrite());
+        Assert.Equal([_path], Directory.GetFiles(_folder.Path));
+        Assert.Equal(64 << 10, new FileInfo(_path).Length);
+    }
 }

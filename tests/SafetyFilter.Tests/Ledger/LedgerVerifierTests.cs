@@ -62,6 +62,30 @@ public sealed class LedgerVerifierTests : IDisposable
     }
 
     [Fact]
+    public void Add_ASequenceAgainInAnotherEpoch_IsRenumberedAndNoConflict()
+    {
+        Start(1, 1, 0, cleanly: false);
+        Decision(1, 2);
+        Decision(1, 3);
+        Start(2, 3, 1, cleanly: false);
+
+        AssertFindings(FindingKind.Renumbered);
+    }
+
+    [Fact]
+    public void Add_ARecordOfAnUnknownType_IsNotedOnceAndVerified()
+    {
+        Start(1, 1, 0, cleanly: false);
+        for (ulong sequence = 2; sequence <= 3; sequence++)
+        {
+            Add((RecordType)9, new DecisionRecord { StreamId = Id(Stream), Epoch = 1, Sequence = sequence });
+        }
+
+        AssertFindings();
+        Assert.Contains("type 9", Assert.Single(_verifier.Notes), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Add_ARecordAfterALaterOne_IsOutOfOrderAndNoGap()
     {
         Start(1, 1, 0, cleanly: false);
@@ -157,6 +181,77 @@ public sealed class LedgerVerifierTests : IDisposable
 
         AssertFindings();
         Assert.Equal(last, Assert.Single(_verifier.Streams).LastSequence);
+    }
+
+    [Fact]
+    public void AddSpool_DamageBeforeTheNewestRecordWhileTheSidecarWrites_IsFound()
+    {
+        using var folder = new LedgerFolder();
+        using var spool = folder.Open();
+        var victim = LedgerFolder.Append(spool, "a");
+        LedgerFolder.Append(spool, "b");
+        folder.Damage(victim);
+
+        Assert.True(_verifier.AddSpool(folder.Path, out _));
+
+        Assert.Equal([FindingKind.Damage, FindingKind.Gap], _verifier.Findings.Select(finding => finding.Kind));
+        Assert.Equal(2, _verifier.Records);
+    }
+
+    [Fact]
+    public void AddSpool_OldestSegmentsGoneWithoutBeingPublished_IsAGap()
+    {
+        using var folder = Written(segments: 3);
+        var second = SpoolFolder.Segments(folder.Stream)[1].FirstSequence;
+        File.Delete(folder.Segments[0]);
+
+        Assert.Equal(0, new PublishCursor(second - 2, "t", 0).Write(folder.Stream));
+        using (var verifier = folder.Verify())
+        {
+            var finding = Assert.Single(verifier.Findings);
+            Assert.Equal((FindingKind.Gap, second - 1), (finding.Kind, finding.Sequence));
+        }
+
+        Assert.Equal(0, new PublishCursor(second - 1, "t", 0).Write(folder.Stream));
+        using (var verifier = folder.Verify())
+        {
+            Assert.True(verifier.IsVerified, LedgerFolder.Describe(verifier));
+        }
+    }
+
+    [Fact]
+    public void AddSpool_AllSegmentsGone_IsNothingToVerify()
+    {
+        using var folder = Written(segments: 1);
+        folder.Segments.ForEach(File.Delete);
+
+        Assert.False(_verifier.AddSpool(folder.Path, out var error));
+
+        Assert.Contains("nothing to verify", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AddSpool_AMiddleSegmentGone_IsAGapWhateverTheCursorSays()
+    {
+        using var folder = Written(segments: 3);
+        File.Delete(folder.Segments[1]);
+        Assert.Equal(0, new PublishCursor(1_000_000, "t", 0).Write(folder.Stream));
+
+        using var verifier = folder.Verify();
+
+        Assert.Equal(FindingKind.Gap, Assert.Single(verifier.Findings).Kind);
+    }
+
+    private static LedgerFolder Written(int segments)
+    {
+        var folder = new LedgerFolder();
+        using var spool = folder.Open();
+        for (var index = 0; index < segments * 20; index++)
+        {
+            LedgerFolder.Append(spool, $"r{index}", length: 3000);
+        }
+
+        return folder;
     }
 
     private static ByteString Id(Guid stream) => ByteString.CopyFrom(stream.ToByteArray(bigEndian: true));
