@@ -145,9 +145,11 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
         return read;
     }
 
-    private bool Text(ref ProtoReader wire, string field, int maxBytes, out ByteSlice slice)
+    // A refused text is not kept: a stream's error echoes the request id, which then must be one.
+    private bool Text(ref ProtoReader wire, string field, int maxBytes, out ByteSlice text)
     {
-        if (!wire.TryReadDelimited(out slice))
+        text = default;
+        if (!wire.TryReadDelimited(out var slice))
         {
             return false;
         }
@@ -157,7 +159,13 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
             return Refuse($"{field} is {slice.Length} bytes long; the limit is {maxBytes}. Send a shorter one.");
         }
 
-        return Utf8.IsValid(_batch[slice]) || Refuse($"{field} is not valid UTF-8. Encode strings as UTF-8.");
+        if (!Utf8.IsValid(_batch[slice]))
+        {
+            return Refuse($"{field} is not valid UTF-8. Encode strings as UTF-8.");
+        }
+
+        text = slice;
+        return true;
     }
 
     private bool Append(ref ProtoReader wire, string field, int maxBytes, Utf8Column column)

@@ -180,6 +180,14 @@ public sealed class FilterRequestReaderTests
     }
 
     [Fact]
+    public void Read_RequestIdIsInvalidUtf8_IsNotKept()
+    {
+        var batch = new CandidateBatch();
+        Assert.Equal("request_id is not valid UTF-8. Encode strings as UTF-8.", Read(batch, [0x0A, 1, 0xFF])?.Message);
+        Assert.True(batch.RequestId.IsEmpty);
+    }
+
+    [Fact]
     public void Read_Garbage_SaysWhere()
     {
         byte[] bytes = [.. Minimal().ToByteArray(), 0xFF, 0xFF, 0xFF];
