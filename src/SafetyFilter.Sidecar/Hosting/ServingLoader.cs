@@ -70,10 +70,7 @@ internal sealed partial class ServingLoader(
             static bundle => bundle.Name,
             bundle => new GuardedBundle(bundle, new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, events, time),
             StringComparer.Ordinal);
-        foreach (var plan in ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build).Plans)
-        {
-            engine.Rehearse(plan);
-        }
+        engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
     }
 
     private GuardedBundle Guard(ModelBundle bundle)

@@ -33,7 +33,7 @@ internal sealed partial class FilterEngine(
     {
         receipt = default;
         var started = time.GetTimestamp();
-        if ((Plan(decision.Batch, out var plan) ?? Unreadable(decision.Batch, plan)) is { } refusal)
+        if ((Find(serving.Current, decision.Batch, out var plan) ?? Unreadable(decision.Batch, plan)) is { } refusal)
         {
             return refusal;
         }
@@ -55,18 +55,25 @@ internal sealed partial class FilterEngine(
     }
 
     /// <summary>
-    /// Goes the whole way except into the ledger, so that the first request finds compiled code and does not spend its
-    /// budget on it. To be called with plans of their own breakers: what is rehearsed is no evidence of anything.
+    /// Goes the whole way on every surface, except into the ledger, so that the first request finds compiled code and does
+    /// not spend its budget on it. To be called with a snapshot of its own breakers: a rehearsal is no evidence of anything.
     /// </summary>
-    public void Rehearse(SurfacePlan plan)
+    public void Rehearse(ServingSnapshot snapshot)
     {
         var decision = new Decision { BudgetMicros = uint.MaxValue };
         var record = new ProtoWriter();
-        Rehearsal.Fill(decision.Batch, plan);
-        for (var i = 0; i < Rehearsal.Rounds; i++)
+        foreach (var plan in snapshot.Plans)
         {
-            Evaluate(decision, plan, time.GetTimestamp());
-            DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
+            Rehearsal.Fill(decision.Batch, plan);
+            for (var i = 0; i < Rehearsal.Rounds; i++)
+            {
+                var started = time.GetTimestamp();
+                if ((Find(snapshot, decision.Batch, out var found) ?? Unreadable(decision.Batch, found)) is null)
+                {
+                    Evaluate(decision, found, started);
+                    DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
+                }
+            }
         }
     }
 
@@ -82,10 +89,9 @@ internal sealed partial class FilterEngine(
         return gaps;
     }
 
-    private Refusal? Plan(CandidateBatch batch, out SurfacePlan plan)
+    private static Refusal? Find(ServingSnapshot? snapshot, CandidateBatch batch, out SurfacePlan plan)
     {
         plan = null!;
-        var snapshot = serving.Current;
         if (snapshot is null)
         {
             return new Refusal(RefusalKind.Unavailable, "The safety filter is not serving: it is starting or draining. Try again, or ask another instance.");

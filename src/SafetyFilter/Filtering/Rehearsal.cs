@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using SafetyFilter.Decisions;
 using SafetyFilter.Scoring;
@@ -20,6 +21,7 @@ internal static class Rehearsal
         var buffer = new List<byte>();
         batch.RequestId = Append(buffer, "rehearsal"u8);
         batch.Surface = Append(buffer, Encoding.UTF8.GetBytes(plan.Terms.Surface));
+        batch.Purpose = Append(buffer, Encoding.UTF8.GetBytes(plan.Policy.Purposes[0]));
         var id = Append(buffer, "candidate"u8);
         for (var i = 0; i < Candidates; i++)
         {
@@ -60,7 +62,11 @@ internal static class Rehearsal
         column.Rows = Candidates;
         column.RowShape.AddRange(feature.Shape);
         column.RowLength = (int)feature.Shape.Aggregate(1L, static (product, dimension) => product * dimension);
-        column.Data = Append(buffer, new byte[Candidates * column.RowLength * sizeof(float)]);
+
+        // Zeros, unless the model was not made for them.
+        var numbers = new float[Candidates * column.RowLength];
+        numbers.AsSpan().Fill(Math.Clamp(0, feature.Min, feature.Max));
+        column.Data = Append(buffer, MemoryMarshal.AsBytes<float>(numbers));
     }
 
     private static ByteSlice Append(List<byte> buffer, ReadOnlySpan<byte> bytes)
