@@ -18,9 +18,6 @@ internal sealed partial class ServingLifecycle(
     IHostApplicationLifetime lifetime,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
-    /// <summary>What closing the ledger may take of the shutdown.</summary>
-    public static readonly TimeSpan LedgerFlushTimeout = TimeSpan.FromSeconds(10);
-
     private readonly CancellationTokenSource _drained = new();
     private Task _loading = Task.CompletedTask;
     private volatile bool _serving;
@@ -75,7 +72,7 @@ internal sealed partial class ServingLifecycle(
     public Task StopAsync(CancellationToken cancellationToken)
     {
         serving.Swap(null);
-        var left = ledger.Close(LedgerFlushTimeout);
+        var left = ledger.Close(options.Drain.Flush);
         LedgerClosed(logger, ledger.Spool.LastSequence, left);
         if (ledger.Spool.DurableSequence < ledger.Spool.LastSequence)
         {

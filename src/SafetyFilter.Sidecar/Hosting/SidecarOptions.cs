@@ -50,22 +50,23 @@ internal sealed class DrainOptions
     /// </summary>
     public TimeSpan Delay { get; set; } = TimeSpan.Zero;
 
-    /// <summary>
-    /// How long requests in flight may still take, 0 to 5 min. Default 5 s, a thousand budgets. Closing the ledger may take
-    /// another 10 s when Kafka is slow: give the process Delay + Timeout + 10 s before it is killed.
-    /// </summary>
+    /// <summary>How long requests in flight may still take, 0 to 5 min. Default 5 s, a thousand budgets.</summary>
     public TimeSpan Timeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// How long Kafka may still take what it does not have, 0 to 5 min. Default 10 s; the rest stays in the spool for the
+    /// next run. Give the process the sum of the three before it is killed.
+    /// </summary>
+    public TimeSpan Flush { get; set; } = TimeSpan.FromSeconds(10);
 
     public IEnumerable<string> Validate()
     {
-        if (Delay < TimeSpan.Zero || Delay > TimeSpan.FromMinutes(5))
+        foreach (var (name, value) in new[] { (nameof(Delay), Delay), (nameof(Timeout), Timeout), (nameof(Flush), Flush) })
         {
-            yield return $"Drain:Delay is {Delay}; it must be 0 to 00:05:00.";
-        }
-
-        if (Timeout < TimeSpan.Zero || Timeout > TimeSpan.FromMinutes(5))
-        {
-            yield return $"Drain:Timeout is {Timeout}; it must be 0 to 00:05:00.";
+            if (value < TimeSpan.Zero || value > TimeSpan.FromMinutes(5))
+            {
+                yield return $"Drain:{name} is {value}; it must be 0 to 00:05:00.";
+            }
         }
     }
 }
