@@ -129,10 +129,16 @@ public sealed class SafetyFilterClient : IDisposable
         {
             return await stream.MoveNext(cancellationToken).ConfigureAwait(false);
         }
-        catch (Exception) when (writing is { IsFaulted: true, Exception.InnerException: not (RpcException or OperationCanceledException) })
+        catch (Exception) when (cancellationToken.IsCancellationRequested)
         {
-            // The source of the queries threw; that, and not the cancellation it led to, is what the caller wants to see.
-            await writing.ConfigureAwait(false);
+            // Either the caller cancelled or the writer did, because the source of the queries threw; the writer's end tells.
+            // The latter error, and not the cancellation it led to, is what the caller wants to see.
+            await writing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (writing is { IsFaulted: true, Exception.InnerException: not (RpcException or OperationCanceledException) })
+            {
+                await writing.ConfigureAwait(false);
+            }
+
             throw;
         }
     }
