@@ -1,5 +1,3 @@
-using System.Numerics;
-
 namespace SafetyFilter.Decisions;
 
 /// <summary>Sets of candidates as one bit each, 64 to a word; bits past the count stay clear.</summary>
@@ -30,15 +28,4 @@ internal static class Bitmap
     }
 
     public static bool Any(ReadOnlySpan<ulong> bits) => bits.ContainsAnyExcept(0UL);
-
-    public static int Count(ReadOnlySpan<ulong> bits)
-    {
-        var total = 0;
-        foreach (var word in bits)
-        {
-            total += BitOperations.PopCount(word);
-        }
-
-        return total;
-    }
 }

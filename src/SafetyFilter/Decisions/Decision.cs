@@ -39,13 +39,12 @@ internal sealed class Decision
     /// <summary>The rules that decided something, as indexes into the terms' rules; entry 0 is always the default.</summary>
     public ReadOnlySpan<ushort> UsedRules => _usedRules.AsSpan(0, _usedRuleCount);
 
-    /// <summary>Sizes the columns for a batch that has been read.</summary>
+    /// <summary>Sizes the columns for a batch that has been read. The verdicts are the policy's to size.</summary>
     public void Begin(DecisionTerms terms)
     {
         Terms = terms;
         var count = Batch.Count;
         Scores.Reset(terms.Classifiers.Length, count);
-        Verdicts.Reset(count, terms.ShadowRules.Length);
         if (_runs.Length < terms.Bundles.Length)
         {
             _runs = new BundleRun[terms.Bundles.Length];

@@ -60,6 +60,7 @@ internal static class DecisionGen
     private static void FillVerdicts(Decision decision, int rules, Random random)
     {
         var verdicts = decision.Verdicts;
+        verdicts.Reset(decision.Batch.Count, decision.Terms.ShadowRules.Length);
         for (var candidate = 0; candidate < verdicts.Count; candidate++)
         {
             verdicts.Actions[candidate] = (CandidateAction)random.Next(1, 6);
