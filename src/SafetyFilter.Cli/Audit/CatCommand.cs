@@ -6,6 +6,7 @@ using System.Text;
 using System.Text.Json;
 using Google.Protobuf;
 using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Proof;
 using SafetyFilter.Lineage.V1;
 
 namespace SafetyFilter.Cli.Audit;
@@ -78,7 +79,7 @@ internal static class CatCommand
         var known = RecordFields.TryRead(record, out var fields);
         var message = Parse(known ? type : null, record);
         using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        var leaf = LeafHash.Of(sha, record);
+        var leaf = TreeHash.OfLeaf(sha, record);
 
         // A topic may hold messages without a value.
         var buffer = new ArrayBufferWriter<byte>(Math.Max(256, record.Length * 4));

@@ -85,6 +85,9 @@ internal enum Durability : byte
     Memory = 1,
     Process = 2,
     Disk = 3,
+
+    /// <summary>Not recorded: the disk is full or failing and the policy serves on.</summary>
+    Lost = 4,
 }
 
 /// <summary>Element types of feature tensors; little-endian. The values are the wire values.</summary>

@@ -1,6 +1,5 @@
-using System.Runtime.CompilerServices;
-using System.Security.Cryptography;
 using SafetyFilter.Decisions;
+using SafetyFilter.Ledger.Proof;
 
 namespace SafetyFilter.Ledger;
 
@@ -10,6 +9,11 @@ internal enum RecordType : byte
     Decision = 1,
     EpochStart = 2,
     EpochEnd = 3,
+    Checkpoint = 4,
+    Gap = 5,
+    Loss = 6,
+    Withdrawal = 7,
+    Activation = 8,
 }
 
 /// <summary>What became of an append. Only <see cref="Appended"/> leaves a record behind.</summary>
@@ -27,31 +31,16 @@ internal enum AppendResult : byte
     Closed = 3,
 }
 
-/// <summary>SHA-256(0x00 || record bytes): the record's leaf in the stream's RFC 6962 tree.</summary>
-[InlineArray(Length)]
-internal struct LeafHash
-{
-    public const int Length = 32;
-
-    private byte _first;
-
-    public static LeafHash Of(IncrementalHash sha256, ReadOnlySpan<byte> record)
-    {
-        var leaf = default(LeafHash);
-        sha256.AppendData([0]);
-        sha256.AppendData(record);
-        sha256.GetHashAndReset(leaf);
-        return leaf;
-    }
-}
-
 /// <summary>Where a record stands in the ledger. The stream is the spool's.</summary>
 internal struct LedgerReceipt
 {
     public uint Epoch;
     public ulong Sequence;
-    public LeafHash LeafHash;
+    public TreeHash LeafHash;
     public Durability Durability;
+
+    /// <summary>The surface's policy asks for more than <see cref="Durability"/>, and it did not come in time.</summary>
+    public bool Pending;
 }
 
 /// <summary>A file of the ledger cannot be used. The message names the file, what is wrong and the remedy.</summary>

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Google.Protobuf;
+using SafetyFilter.Ledger.Proof;
 using SafetyFilter.Lineage.V1;
 
 namespace SafetyFilter.Ledger;
@@ -160,7 +161,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             return;
         }
 
-        if (type > RecordType.EpochEnd && _unknownTypes.Add(type.Value))
+        if (type > RecordType.Activation && _unknownTypes.Add(type.Value))
         {
             _notes.Add($"'{source}' has records of type {(int)type.Value}, which a later version may know: place and checksum are checked, content is not");
         }
@@ -171,7 +172,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
             return;
         }
 
-        var hash = LeafHash.Of(_sha, record);
+        var hash = TreeHash.OfLeaf(_sha, record);
         var leaf = MemoryMarshal.Read<UInt128>(hash);
         if (!_streams.TryGetValue(fields.StreamId, out var stream))
         {

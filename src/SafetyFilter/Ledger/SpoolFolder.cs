@@ -119,11 +119,17 @@ internal static class SpoolFolder
     }
 
     /// <summary>Replaces a file: a temporary one, fsync, rename, fsync of the folder. 0 or the errno.</summary>
-    public static int Replace(string path, ReadOnlySpan<byte> content)
+    /// <param name="mode">Its permissions from the first byte on; null for the usual ones.</param>
+    public static int Replace(string path, ReadOnlySpan<byte> content, UnixFileMode? mode = null)
     {
         var temporary = path + ".tmp";
         using (var handle = File.OpenHandle(temporary, FileMode.Create, FileAccess.Write))
         {
+            if (mode is { } wanted)
+            {
+                File.SetUnixFileMode(handle, wanted);
+            }
+
             RandomAccess.Write(handle, content, 0);
             if (NativeFile.Sync(handle) is not 0 and var error)
             {
