@@ -14,7 +14,6 @@ namespace SafetyFilter.Ledger;
 internal sealed class KafkaPublisher : IDisposable
 {
     private static readonly TimeSpan ShortestBackoff = TimeSpan.FromMilliseconds(200);
-    private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(100);
 
     private readonly Spool _spool;
@@ -148,7 +147,7 @@ internal sealed class KafkaPublisher : IDisposable
             });
             if (!_stop.IsSet)
             {
-                backoff = PublishedThrough > before ? ShortestBackoff : TimeSpan.FromTicks(Math.Min(backoff.Ticks * 2, LongestBackoff.Ticks));
+                backoff = PublishedThrough > before ? ShortestBackoff : TimeSpan.FromTicks(Math.Min(backoff.Ticks * 2, _options.LongestBackoff.Ticks));
                 LedgerLog.NewProducer(_logger, _options.Topic, PublishedThrough, backoff, Trouble ?? "");
                 _stop.Wait(backoff);
             }

@@ -64,6 +64,12 @@ internal sealed class KafkaOptions
     /// <summary>1 s: how much a restart publishes again, at most.</summary>
     public TimeSpan CursorInterval { get; set; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>
+    /// 10 s: the longest pause before another producer is tried after an error that no retry mends, such as a missing
+    /// permission. The pause doubles from 200 ms, so that a mended permission is found soon and a lasting one costs little.
+    /// </summary>
+    public TimeSpan LongestBackoff { get; set; } = TimeSpan.FromSeconds(10);
+
     /// <summary>0: a segment goes as soon as Kafka has acknowledged all of it. More keeps the newest published ones up to this size.</summary>
     public long RetainPublishedBytes { get; set; }
 

@@ -39,6 +39,8 @@ internal static class LedgerOptionsValidator
                 "Use 1 to 1,000,000.");
             Check(errors, kafka.CursorInterval >= TimeSpan.Zero && kafka.CursorInterval <= TimeSpan.FromMinutes(1), "Kafka:CursorInterval",
                 kafka.CursorInterval, "Use 0 to 1 min.");
+            Check(errors, kafka.LongestBackoff >= TimeSpan.FromMilliseconds(200) && kafka.LongestBackoff <= TimeSpan.FromMinutes(5), "Kafka:LongestBackoff",
+                kafka.LongestBackoff, "Use 200 ms to 5 min.");
             Check(errors, kafka.RetainPublishedBytes >= 0, "Kafka:RetainPublishedBytes", kafka.RetainPublishedBytes, "Use 0 or more bytes.");
             foreach (var (name, value) in kafka.Producer)
             {

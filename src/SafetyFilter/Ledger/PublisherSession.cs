@@ -60,7 +60,8 @@ internal sealed class PublisherSession : IDisposable
             ["queue.buffering.max.kbytes"] = "65536",
             ["linger.ms"] = options.Linger.TotalMilliseconds.ToString(CultureInfo.InvariantCulture),
             ["compression.type"] = options.Compression,
-            // A stream is one partition: more in flight buys little, and order then rests on nobody's sequence check.
+            // A stream is one partition: more in flight buys little. librdkafka queues one request behind the one in flight all
+            // the same; when the first is refused, it is the broker's sequence check that keeps the second out.
             ["max.in.flight.requests.per.connection"] = "1",
             ["dotnet.producer.delivery.report.fields"] = "value,status",
         };

@@ -17,6 +17,7 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
         Topic = kafka.Topic,
         Linger = TimeSpan.Zero,
         CursorInterval = TimeSpan.FromMilliseconds(50),
+        LongestBackoff = TimeSpan.FromMilliseconds(20),
         Producer = { ["reconnect.backoff.max.ms"] = "200", ["retry.backoff.ms"] = "10", ["retry.backoff.max.ms"] = "50" },
     };
 
