@@ -85,13 +85,11 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
     public bool IsVerified => FindingCount == 0;
 
     /// <summary>Verifies a spool folder, a stream's folder or one segment file. False with a message when there is nothing to verify.</summary>
-    public bool AddSpool(string path, out string? error)
-    {
-        if (!SpoolSource.TryOpen(path, out var source, out error))
-        {
-            return false;
-        }
+    public bool AddSpool(string path, out string? error) => SpoolSource.TryOpen(path, out var source, out error) && AddSpool(source, out error);
 
+    public bool AddSpool(SpoolSource source, out string? error)
+    {
+        error = null;
         foreach (var part in source.Streams)
         {
             var before = Records + FindingCount;

@@ -61,7 +61,7 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
     {
         var verifier = new LedgerVerifier();
         var settings = new Dictionary<string, string>(StringComparer.Ordinal);
-        Assert.Null(TopicSource.Read(kafka.BootstrapServers, kafka.Topic, settings, verifier.Add, CancellationToken.None));
+        Assert.Null(new TopicSource(kafka.BootstrapServers, kafka.Topic, settings).Read(verifier.Add, verifier.AddDamage, CancellationToken.None));
         verifier.Finish();
         return verifier;
     }
