@@ -18,7 +18,8 @@ internal sealed class DecisionTerms(
     ImmutableArray<RuleTerms> rules,
     ImmutableArray<RuleTerms> shadowRules,
     ImmutableArray<string> attributes,
-    bool readsLanguage)
+    bool readsLanguage,
+    RecordTerms? record = null)
 {
     public string Surface { get; } = surface;
     public string PolicyName { get; } = policy;
@@ -38,6 +39,8 @@ internal sealed class DecisionTerms(
     public ImmutableArray<byte[]> Attributes { get; } = [.. attributes.Select(Encoding.UTF8.GetBytes)];
 
     public bool ReadsLanguage { get; } = readsLanguage;
+
+    public RecordTerms Record { get; } = record ?? RecordTerms.Default;
 }
 
 /// <summary>A bundle that a surface's policy calls for.</summary>

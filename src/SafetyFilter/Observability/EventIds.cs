@@ -15,6 +15,8 @@ internal static class EventIds
     public const int BundleThrew = 1100;
     public const int LedgerRefused = 1101;
     public const int RequestFailed = 1102;
+    public const int LedgerServedLost = 1103;
+    public const int LedgerNotWithdrawn = 1104;
 
     // Breakers: 1200
     public const int BreakerOpened = 1200;
@@ -30,6 +32,9 @@ internal static class EventIds
     public const int LedgerNoSpare = 4004;
     public const int LedgerCannotPopulate = 4005;
 
+    public const int LedgerSpaceLow = 4006;
+    public const int LedgerSpaceBack = 4007;
+
     // Publisher: 4010
     public const int PublisherNewProducer = 4010;
     public const int PublisherProducerFailed = 4011;
@@ -37,4 +42,10 @@ internal static class EventIds
     public const int PublisherLibrdkafka = 4013;
     public const int PublisherTroubled = 4014;
     public const int PublisherResumed = 4015;
+
+    // Losses: 4030
+    public const int LedgerNoLossPage = 4030;
+    public const int LedgerLossPageDamaged = 4031;
+    public const int LedgerLossPageNotDurable = 4032;
+    public const int LedgerBacklogLost = 4033;
 }
