@@ -80,5 +80,9 @@ internal sealed class DecisionLedger : IDisposable
         _publisher is { Trouble: not null, Lag: > 0 },
         _publisher?.Producers ?? 0,
         _publisher?.CursorFailures ?? 0,
+        (long)Spool.LostTotal,
+        Spool.BacklogBytes,
+        Spool.DiskWaits,
+        Spool.FreeBytes,
         Spool.Recovery.Damages.Count + (_publisher?.Damages ?? 0));
 }

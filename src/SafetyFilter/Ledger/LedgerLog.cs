@@ -35,6 +35,29 @@ internal static partial class LedgerLog
         "The disk did not confirm new subject keys in '{Path}': {Reason}. What is sealed with them is lost if the machine fails now")]
     public static partial void SubjectKeysNotDurable(ILogger logger, string path, string reason);
 
+    [LoggerMessage(EventIds.LedgerSpaceLow, LogLevel.Warning,
+        "The spool in '{Folder}' may take {Free} bytes more, which is less than Ledger:Spool:WarnFreeBytes ({Limit}). Free space, or see why records are not published")]
+    public static partial void SpaceLow(ILogger logger, string folder, long free, long limit);
+
+    [LoggerMessage(EventIds.LedgerSpaceBack, LogLevel.Information, "The spool in '{Folder}' may take {Free} bytes again")]
+    public static partial void SpaceBack(ILogger logger, string folder, long free);
+
+    [LoggerMessage(EventIds.LedgerNoLossPage, LogLevel.Warning,
+        "'{Path}' cannot be made ({Reason}): answers without a record could not be counted, so none are given in this run. Free space and restart")]
+    public static partial void NoLossPage(ILogger logger, string path, string reason);
+
+    [LoggerMessage(EventIds.LedgerLossPageDamaged, LogLevel.Error,
+        "'{Path}' is damaged; counting goes on from {Known}, the newest total that the records tell")]
+    public static partial void LossPageDamaged(ILogger logger, string path, ulong known);
+
+    [LoggerMessage(EventIds.LedgerLossPageNotDurable, LogLevel.Error,
+        "The disk did not confirm the loss page in '{Folder}': {Reason}. In this run its counts survive a crash of the process but not of the machine")]
+    public static partial void LossPageNotDurable(ILogger logger, string folder, string reason);
+
+    [LoggerMessage(EventIds.LedgerBacklogLost, LogLevel.Warning,
+        "The run before ended with {Decisions} decisions in memory that found no room in '{Folder}'; a Loss record admits them")]
+    public static partial void BacklogLost(ILogger logger, string folder, ulong decisions);
+
     [LoggerMessage(EventIds.PublisherNewProducer, LogLevel.Warning, "Publishing to '{Topic}' goes on after sequence {Sequence} with a new producer in {Backoff}: {Reason}")]
     public static partial void NewProducer(ILogger logger, string topic, ulong sequence, TimeSpan backoff, string reason);
 

@@ -27,8 +27,27 @@ internal sealed class SpoolOptions
     /// <summary>100 ms: what a loss of power may cost at the level "process". fdatasync was seen to take up to 184 ms.</summary>
     public TimeSpan SyncInterval { get; set; } = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>1 ms, the ranker's patience: how long an append may wait for the next segment before it is refused.</summary>
+    /// <summary>
+    /// 1 ms, the ranker's patience: how long an answer may wait for the next segment (levels "process" and "disk") and then for
+    /// the disk (level "disk"). Then it is late, and the surface's policy says what that means.
+    /// </summary>
     public TimeSpan AppendPatience { get; set; } = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>
+    /// 16 MiB, about 5 s of 1,000 decisions a second with 3 KB each: records that wait in memory for a segment. 0: none do.
+    /// </summary>
+    public int MemoryBacklogBytes { get; set; } = 16 << 20;
+
+    /// <summary>
+    /// 0: the volume's size is the limit. Otherwise the stream's folder does not grow past this, and a spool at its limit is a
+    /// full disk: for a volume that others use too.
+    /// </summary>
+    public long MaxBytes { get; set; }
+
+    /// <summary>
+    /// 1 GiB, 16 segments of the default size, some minutes of 1,000 decisions a second: with less space left a warning is logged.
+    /// </summary>
+    public long WarnFreeBytes { get; set; } = 1L << 30;
 
     /// <summary>What <see cref="MaxRecordBytes"/> comes to.</summary>
     public int RecordLimit(bool publishes) =>

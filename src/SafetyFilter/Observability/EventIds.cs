@@ -15,6 +15,8 @@ internal static class EventIds
     public const int BundleThrew = 1100;
     public const int LedgerRefused = 1101;
     public const int RequestFailed = 1102;
+    public const int LedgerServedLost = 1103;
+    public const int LedgerNotWithdrawn = 1104;
 
     // Breakers: 1200
     public const int BreakerOpened = 1200;
@@ -34,6 +36,8 @@ internal static class EventIds
     public const int LedgerSubjectKeysNotDurable = 4040;
     public const int LedgerArchiveFailed = 4041;
     public const int LedgerActivationWithoutText = 4042;
+    public const int LedgerSpaceLow = 4006;
+    public const int LedgerSpaceBack = 4007;
 
     // Publisher: 4010
     public const int PublisherNewProducer = 4010;
@@ -42,4 +46,10 @@ internal static class EventIds
     public const int PublisherLibrdkafka = 4013;
     public const int PublisherTroubled = 4014;
     public const int PublisherResumed = 4015;
+
+    // Losses: 4030
+    public const int LedgerNoLossPage = 4030;
+    public const int LedgerLossPageDamaged = 4031;
+    public const int LedgerLossPageNotDurable = 4032;
+    public const int LedgerBacklogLost = 4033;
 }
