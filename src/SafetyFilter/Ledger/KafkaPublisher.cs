@@ -297,6 +297,8 @@ internal sealed class KafkaPublisher : IDisposable
     /// <summary>Only after the cursor is durable: otherwise a crash between the two would start from a hole.</summary>
     private void DeletePublished(ulong through)
     {
+        // What the next start needs to find the tree again stays.
+        through = Math.Min(through, _spool.Notary.RecoverableFrom);
         var segments = SpoolFolder.Segments(_spool.StreamFolder);
         long kept = 0;
         var last = segments.Count - 2;

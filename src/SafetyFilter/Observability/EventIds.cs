@@ -37,4 +37,12 @@ internal static class EventIds
     public const int PublisherLibrdkafka = 4013;
     public const int PublisherTroubled = 4014;
     public const int PublisherResumed = 4015;
+    public const int PublisherLeftStream = 4016;
+
+    // Notary: 4020
+    public const int LedgerNotaryTroubled = 4020;
+    public const int LedgerNotaryResumed = 4021;
+    public const int LedgerNewStream = 4022;
+    public const int LedgerGapAdmitted = 4023;
+    public const int LedgerEndNotSigned = 4024;
 }

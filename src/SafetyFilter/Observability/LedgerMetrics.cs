@@ -15,6 +15,11 @@ namespace SafetyFilter.Observability;
 /// <param name="Producers">Producers made; each after the first follows an error that the one before could not retry.</param>
 /// <param name="CursorFailures">Times that the publish cursor could not be saved.</param>
 /// <param name="Damages">Damaged places met in the spool, at the start and while publishing.</param>
+/// <param name="Checkpoints">Checkpoints written by this run.</param>
+/// <param name="NotaryFailures">Times that no checkpoint could be made.</param>
+/// <param name="Unsigned">Records that no checkpoint covers yet.</param>
+/// <param name="IsNotaryTroubled">Whether no checkpoint could be made when it was last tried.</param>
+/// <param name="LostRecords">Records of the past that this run admitted to be lost.</param>
 internal readonly record struct LedgerReading(
     long Records,
     long Bytes,
@@ -27,7 +32,12 @@ internal readonly record struct LedgerReading(
     bool IsPublishingTroubled,
     long Producers,
     long CursorFailures,
-    long Damages);
+    long Damages,
+    long Checkpoints,
+    long NotaryFailures,
+    long Unsigned,
+    bool IsNotaryTroubled,
+    long LostRecords);
 
 /// <summary>The instruments of the ledger. Names are stable: dashboards and alerts use them.</summary>
 internal static class LedgerMetrics
@@ -50,5 +60,12 @@ internal static class LedgerMetrics
         meter.CreateObservableCounter(
             "safetyfilter.ledger.cursor_failures", () => read().CursorFailures, "{failure}", "Times that the publish cursor could not be saved");
         meter.CreateObservableCounter("safetyfilter.ledger.damages", () => read().Damages, "{place}", "Damaged places met in the spool");
+        meter.CreateObservableCounter("safetyfilter.ledger.checkpoints", () => read().Checkpoints, "{checkpoint}", "Signed checkpoints written");
+        meter.CreateObservableCounter(
+            "safetyfilter.ledger.checkpoint_failures", () => read().NotaryFailures, "{failure}", "Times that no checkpoint could be made");
+        meter.CreateObservableGauge("safetyfilter.ledger.unsigned", () => read().Unsigned, "{record}", "Records that no checkpoint covers yet");
+        meter.CreateObservableGauge(
+            "safetyfilter.ledger.signing_troubled", () => read().IsNotaryTroubled ? 1 : 0, "1", "1 while checkpoints cannot be made");
+        meter.CreateObservableCounter("safetyfilter.ledger.lost_records", () => read().LostRecords, "{record}", "Records found to be lost, each admitted by a Gap record");
     }
 }
