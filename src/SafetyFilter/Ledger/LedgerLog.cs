@@ -47,6 +47,9 @@ internal static partial class LedgerLog
     [LoggerMessage(EventIds.PublisherResumed, LogLevel.Information, "Publishing to '{Topic}' goes on: sequence {Sequence} is acknowledged")]
     public static partial void PublishingResumed(ILogger logger, string topic, ulong sequence);
 
+    [LoggerMessage(EventIds.PublisherLeftStream, LogLevel.Information, "What the stream in '{Folder}' had left is published up to sequence {Sequence}")]
+    public static partial void PublishedLeft(ILogger logger, string folder, ulong sequence);
+
     [LoggerMessage(EventIds.PublisherLibrdkafka, LogLevel.Debug, "librdkafka {Facility}: {Message}")]
     public static partial void Librdkafka(ILogger logger, string facility, string message);
 
