@@ -29,7 +29,7 @@ internal sealed class DecisionLedger : IDisposable
             PublisherSession.Check(options.Kafka);
         }
 
-        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled);
+        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled, options.Signing);
         KafkaPublisher? publisher = null;
         if (options.Kafka.Enabled)
         {
@@ -84,5 +84,10 @@ internal sealed class DecisionLedger : IDisposable
         Spool.BacklogBytes,
         Spool.DiskWaits,
         Spool.FreeBytes,
-        Spool.Recovery.Damages.Count + (_publisher?.Damages ?? 0));
+        Spool.Recovery.Damages.Count + (_publisher?.Damages ?? 0),
+        Spool.Notary.Checkpoints,
+        Spool.Notary.Failures,
+        (long)(Spool.LastSequence - Math.Min(Spool.Notary.SignedSize, Spool.LastSequence)),
+        Spool.Notary.Trouble is not null,
+        Spool.Gaps.Records);
 }

@@ -74,6 +74,27 @@ internal static partial class LedgerLog
     [LoggerMessage(EventIds.PublisherResumed, LogLevel.Information, "Publishing to '{Topic}' goes on: sequence {Sequence} is acknowledged")]
     public static partial void PublishingResumed(ILogger logger, string topic, ulong sequence);
 
+    [LoggerMessage(EventIds.PublisherLeftStream, LogLevel.Information, "What the stream in '{Folder}' had left is published up to sequence {Sequence}")]
+    public static partial void PublishedLeft(ILogger logger, string folder, ulong sequence);
+
     [LoggerMessage(EventIds.PublisherLibrdkafka, LogLevel.Debug, "librdkafka {Facility}: {Message}")]
     public static partial void Librdkafka(ILogger logger, string facility, string message);
+
+    [LoggerMessage(EventIds.LedgerNotaryTroubled, LogLevel.Error,
+        "Stream {StreamId} gets no checkpoints after tree size {TreeSize}: {Reason}. Decisions go on and are recorded; it is tried again")]
+    public static partial void NotaryTroubled(ILogger logger, Guid streamId, ulong treeSize, string reason);
+
+    [LoggerMessage(EventIds.LedgerNotaryResumed, LogLevel.Information, "Stream {StreamId} gets checkpoints again: tree size {TreeSize} is signed")]
+    public static partial void NotaryResumed(ILogger logger, Guid streamId, ulong treeSize);
+
+    [LoggerMessage(EventIds.LedgerEndNotSigned, LogLevel.Error, "The end of stream {StreamId} is not signed: {Reason}. The next run goes on from the newest checkpoint")]
+    public static partial void EndNotSigned(ILogger logger, Guid streamId, string reason);
+
+    [LoggerMessage(EventIds.LedgerNewStream, LogLevel.Warning,
+        "The tree of stream {StreamId} cannot be found again: it has no checkpoint, and its first records are gone. " +
+        "Stream {Next} continues it; its records stay where they are and are still published")]
+    public static partial void NewStream(ILogger logger, Guid streamId, Guid next);
+
+    [LoggerMessage(EventIds.LedgerGapAdmitted, LogLevel.Error, "The records {First} to {Last} are lost ({Cause}). What is left of them: '{Evidence}' in the quarantine folder")]
+    public static partial void GapAdmitted(ILogger logger, ulong first, ulong last, Lineage.V1.Gap.Types.Cause cause, string evidence);
 }

@@ -5,6 +5,8 @@ internal sealed class LedgerOptions
 {
     public SpoolOptions Spool { get; set; } = new();
 
+    public SigningOptions Signing { get; set; } = new();
+
     public KafkaOptions Kafka { get; set; } = new();
 }
 
@@ -54,6 +56,25 @@ internal sealed class SpoolOptions
         MaxRecordBytes != 0 ? MaxRecordBytes : publishes ? 990_000 : SegmentFormat.MaxPayload;
 }
 
+/// <summary>Configuration section <c>Ledger:Signing</c>. Checkpoints are always signed.</summary>
+internal sealed class SigningOptions
+{
+    /// <summary>
+    /// Empty: <c>identity.key</c> in the spool's folder. The key that certifies each run's own key; made when missing, so that a
+    /// first start needs nothing. Whoever can read it can speak for this ledger: mount it from where secrets are kept.
+    /// </summary>
+    public string IdentityKeyFile { get; set; } = "";
+
+    /// <summary>1 s while records come: what a ledger rewritten later could hide, where CloudTrail takes an hour and SQL ledgers 30 s.</summary>
+    public TimeSpan CheckpointInterval { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>1,000: sooner than the interval under load, at the next sync. A restart reads about this many records to find its tree.</summary>
+    public int CheckpointRecords { get; set; } = 1000;
+
+    /// <summary>10 s while none come: a stream without a fresh checkpoint is dead.</summary>
+    public TimeSpan HeartbeatInterval { get; set; } = TimeSpan.FromSeconds(10);
+}
+
 /// <summary>Configuration section <c>Ledger:Kafka</c>. Off unless <see cref="BootstrapServers"/> is set.</summary>
 internal sealed class KafkaOptions
 {
@@ -61,6 +82,12 @@ internal sealed class KafkaOptions
     public string BootstrapServers { get; set; } = "";
 
     public string Topic { get; set; } = "safetyfilter.decisions";
+
+    /// <summary>
+    /// Takes every checkpoint a second time, so that it can have other readers and another retention than decisions. A checkpoint counts as
+    /// published when both topics have it. Empty: off.
+    /// </summary>
+    public string CheckpointTopic { get; set; } = "safetyfilter.checkpoints";
 
     /// <summary>The partition of this stream. -1: chosen once by hash of the stream id, then kept with the cursor.</summary>
     public int Partition { get; set; } = -1;

@@ -28,10 +28,20 @@ internal static class LedgerOptionsValidator
             "Use at least three times SegmentBytes, or 0 for what the volume has.");
         Check(errors, spool.WarnFreeBytes >= 0, "Spool:WarnFreeBytes", spool.WarnFreeBytes, "Use 0 (never warn) or more bytes.");
 
+        var signing = options.Signing;
+        Check(errors, signing.CheckpointInterval >= TimeSpan.FromMilliseconds(10) && signing.CheckpointInterval <= TimeSpan.FromMinutes(1),
+            "Signing:CheckpointInterval", signing.CheckpointInterval, "Use 10 ms to 1 min.");
+        Check(errors, signing.CheckpointRecords is >= 1 and <= 1_000_000, "Signing:CheckpointRecords", signing.CheckpointRecords,
+            "Use 1 to 1,000,000.");
+        Check(errors, signing.HeartbeatInterval >= signing.CheckpointInterval && signing.HeartbeatInterval <= TimeSpan.FromMinutes(10),
+            "Signing:HeartbeatInterval", signing.HeartbeatInterval, "Use CheckpointInterval to 10 min.");
+
         var kafka = options.Kafka;
         if (kafka.Enabled)
         {
             Check(errors, kafka.Topic.Length is > 0 and <= 249, "Kafka:Topic", kafka.Topic, "Use a topic name of 1 to 249 characters.");
+            Check(errors, kafka.CheckpointTopic.Length <= 249 && !string.Equals(kafka.CheckpointTopic, kafka.Topic, StringComparison.Ordinal),
+                "Kafka:CheckpointTopic", kafka.CheckpointTopic, "Use a topic name of its own, or nothing for none.");
             Check(errors, kafka.Source.Length > 0, "Kafka:Source", kafka.Source, "CloudEvents need a source; use a URI reference.");
             Check(errors, kafka.Partition >= -1, "Kafka:Partition", kafka.Partition, "Use a partition's number, or -1 to have it chosen.");
             Check(errors, kafka.Compression is "none" or "gzip" or "snappy" or "lz4" or "zstd", "Kafka:Compression", kafka.Compression,

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 using SafetyFilter.Decisions;
+using SafetyFilter.Ledger.Proof;
 using SafetyFilter.Lineage.V1;
 
 namespace SafetyFilter.Ledger;
@@ -32,6 +33,7 @@ internal sealed class Spool : IDisposable
     private readonly Lock _reporting = new();
     private readonly SafeFileHandle _lock;
     private readonly SpoolKeeper _keeper;
+    private readonly LeafRing _leaves;
     private readonly TimeProvider _time;
     private readonly TimeSpan _patience;
     private readonly int _maxPayload;
@@ -48,22 +50,28 @@ internal sealed class Spool : IDisposable
     private bool _ended;
     private long _refused;
 
+    // Written by the publisher.
+    private ulong _published;
+
     // The newest record when an append was last refused; any later record ends the refusing.
     private ulong _refusedAfter;
 
     private Spool(
-        SpoolOptions options, Guid streamId, uint epoch, string streamFolder, RecoveryReport recovery, SafeFileHandle lockHandle,
+        SpoolOptions options, SigningOptions signing, RecoveredStream stream, EpochSigner signer, SafeFileHandle lockHandle,
         Segment first, LossPage losses, int maxRecordBytes, TimeProvider time, ILogger logger)
     {
-        StreamId = streamId;
-        Epoch = epoch;
-        StreamFolder = streamFolder;
-        Recovery = recovery;
+        StreamId = stream.StreamId;
+        Epoch = stream.Report.NextEpoch;
+        StreamFolder = stream.Folder;
+        Recovery = stream.Report;
+        Gaps = new GapAdmission(this, logger);
+        Notary = new StreamNotary(this, signing, signer, stream.Tree, time, logger);
+        _leaves = Notary.Leaves;
         _lock = lockHandle;
         _time = time;
         _patience = options.AppendPatience;
         _maxPayload = maxRecordBytes;
-        _lastSequence = _writtenSequence = recovery.LastSequence;
+        _lastSequence = _writtenSequence = stream.Report.LastSequence;
         _current = first;
         _losses = losses;
         _backlog = new MemoryBacklog(options.MemoryBacklogBytes);
@@ -78,6 +86,15 @@ internal sealed class Spool : IDisposable
     public string StreamFolder { get; }
 
     public RecoveryReport Recovery { get; }
+
+    /// <summary>Builds and signs this stream's tree.</summary>
+    public StreamNotary Notary { get; }
+
+    /// <summary>Admits what is lost. Used by the start, then by the publisher.</summary>
+    public GapAdmission Gaps { get; }
+
+    /// <summary>How far Kafka has acknowledged, as the publisher last said; 0 without one.</summary>
+    public ulong PublishedThrough { get => Volatile.Read(ref _published); set => Volatile.Write(ref _published, value); }
 
     /// <summary>The sequence of the newest record.</summary>
     public ulong LastSequence => Volatile.Read(ref _lastSequence);
@@ -132,24 +149,32 @@ internal sealed class Spool : IDisposable
 
     /// <summary>Takes the folder, recovers what the previous run left, raises the epoch and writes EpochStart.</summary>
     /// <param name="publishes">Whether a publisher will bring its records to Kafka, which takes smaller ones by default.</param>
+    /// <param name="signing">How the stream's tree is signed; null: the defaults.</param>
+    /// <param name="identity">Who certifies this run's key; null: the key of the file that <paramref name="signing"/> names.</param>
     /// <exception cref="LedgerException">The folder cannot be used; the message says why and what to do.</exception>
-    public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false)
+    public static Spool Open(
+        SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false,
+        SigningOptions? signing = null, INoteSigner? identity = null)
     {
         logger ??= NullLogger.Instance;
+        signing ??= new SigningOptions();
         SpoolFolder.Create(options.Folder);
         var lockHandle = SpoolFolder.Lock(options.Folder);
         Segment? first = null;
         LossPage? losses = null;
+        EpochSigner? signer = null;
+        Spool? spool = null;
         try
         {
             var (streamId, lastEpoch) = SpoolFolder.ReadIdentity(options.Folder) ?? Adopt(options.Folder, time);
-            var folder = Path.Combine(options.Folder, SpoolFolder.StreamName(streamId));
-            SpoolFolder.Create(folder);
-            var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch, options.SegmentBytes);
+            var stream = StreamRecovery.Run(options.Folder, streamId, lastEpoch, options.SegmentBytes, time, logger);
+            var recovery = stream.Report;
             var epoch = recovery.NextEpoch;
-            SpoolFolder.WriteIdentity(options.Folder, streamId, epoch);
+            signer = EpochSigner.Create(
+                signing, options.Folder, identity, stream.StreamId, epoch, recovery.LastSequence, stream.Tree.Tree.Root());
+            SpoolFolder.WriteIdentity(options.Folder, stream.StreamId, epoch);
 
-            var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
+            var path = Path.Combine(stream.Folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
             if (recovery.Spare is { } spare)
             {
                 File.Move(spare, path);
@@ -157,27 +182,30 @@ internal sealed class Spool : IDisposable
 
             first = Segment.TryCreate(path, options.SegmentBytes, out var problem, recovery.Spare is null ? FileMode.CreateNew : FileMode.Open)
                 ?? throw new LedgerException(
-                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{folder}' ({problem}). " +
+                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{stream.Folder}' ({problem}). " +
                     "Free space, or lower Ledger:Spool:SegmentBytes.");
-            var header = new SegmentHeader(streamId, epoch, recovery.LastSequence + 1, UnixNanos(time));
-            first.Begin_NeedsLock(header);
-            losses = LossPage.Open(folder, recovery.LastSequence, logger);
+            first.Begin_NeedsLock(new SegmentHeader(stream.StreamId, epoch, recovery.LastSequence + 1, UnixNanos(time)));
+            losses = LossPage.Open(stream.Folder, recovery.LastSequence, logger);
             LedgerLog.Recovered(
-                logger, streamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
-            foreach (var damage in recovery.Damages)
-            {
-                LedgerLog.DamageFound(logger, damage.Kind, damage.Path, damage.Offset, damage.Length, damage.AfterSequence);
-            }
+                logger, stream.StreamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
 
-            var spool = new Spool(options, streamId, epoch, folder, recovery, lockHandle, first, losses, options.RecordLimit(publishes), time, logger);
-            spool.AppendEpochStart(build);
+            spool = new Spool(options, signing, stream, signer, lockHandle, first, losses, options.RecordLimit(publishes), time, logger);
+            spool.AppendEpochStart(build, stream, signer);
             spool._keeper.Start();
+            spool.Gaps.AdmitRecovered(stream.Tree.Lost);
+            spool.Notary.Start();
             return spool;
         }
         catch (Exception error)
         {
+            if (spool is not null)
+            {
+                spool.Abandon();
+            }
+
             first?.Dispose();
             losses?.Dispose();
+            signer?.Dispose();
             lockHandle.Dispose();
             if (error is IOException or UnauthorizedAccessException)
             {
@@ -241,14 +269,12 @@ internal sealed class Spool : IDisposable
 
         EmptyBacklog(TimeSpan.FromSeconds(5));
         ReportLosses();
-        var end = new EpochEnd
-        {
-            StreamId = StreamIdBytes(),
-            Epoch = Epoch,
-            TimeUnixNanos = UnixNanos(_time),
-            Decisions = Volatile.Read(ref _decisions),
-        };
+        var end = Notary.End(patience: TimeSpan.FromSeconds(5)) ?? new EpochEnd { TimeUnixNanos = UnixNanos(_time) };
+        end.StreamId = StreamIdBytes();
+        end.Epoch = Epoch;
+        end.Decisions = Volatile.Read(ref _decisions);
         Append(RecordType.EpochEnd, end.ToByteArray(), TimeSpan.FromSeconds(5), out _);
+        Notary.Dispose();
         _keeper.Stop();
     }
 
@@ -339,7 +365,7 @@ internal sealed class Spool : IDisposable
         }
     }
 
-    private AppendResult Append(RecordType type, ReadOnlySpan<byte> body, TimeSpan patience, out LedgerReceipt receipt) =>
+    internal AppendResult Append(RecordType type, ReadOnlySpan<byte> body, TimeSpan patience, out LedgerReceipt receipt) =>
         Append(type, body, OwnRecords, 0, patience, out receipt);
 
     private unsafe AppendResult Append(
@@ -419,6 +445,7 @@ internal sealed class Spool : IDisposable
             segment.Unpin();
         }
 
+        _leaves.Store(frame.Sequence, receipt.LeafHash, type == RecordType.Decision);
         return AppendResult.Appended;
     }
 
@@ -518,8 +545,21 @@ internal sealed class Spool : IDisposable
         return true;
     }
 
-    private void AppendEpochStart(string build)
+    /// <summary>After a start that failed half-way: this run leaves no end.</summary>
+    private void Abandon()
     {
+        lock (_gate)
+        {
+            _closing = true;
+        }
+
+        Notary.Dispose();
+        _keeper.Stop();
+    }
+
+    private void AppendEpochStart(string build, RecoveredStream stream, EpochSigner signer)
+    {
+        var root = stream.Tree.Tree.Root();
         var start = new EpochStart
         {
             StreamId = StreamIdBytes(),
@@ -530,7 +570,14 @@ internal sealed class Spool : IDisposable
             BytesCutOff = (ulong)Recovery.BytesCutOff,
             PreviousEndedCleanly = Recovery.PreviousEndedCleanly,
             Build = build,
-            BootNonce = ByteString.CopyFrom(RandomNumberGenerator.GetBytes(16)),
+            BootNonce = ByteString.CopyFrom(signer.BootNonce),
+            PreviousRoot = ByteString.CopyFrom(root),
+            PreviousFrontier = ByteString.CopyFrom(stream.Tree.Tree.ToArray()),
+            Identity = signer.Identity,
+            EpochKey = signer.Key.Verifier.Text,
+            Certificate = signer.Certificate,
+            LostTotal = LostTotal,
+            ContinuesStream = stream.Continues is { } before ? ByteString.CopyFrom(before.ToByteArray(bigEndian: true)) : ByteString.Empty,
         };
         var result = Append(RecordType.EpochStart, start.ToByteArray(), TimeSpan.Zero, out _);
         Debug.Assert(result == AppendResult.Appended, "the first record fits an empty segment");
@@ -556,6 +603,8 @@ internal sealed class Spool : IDisposable
         // Recovery raises the epoch to what it finds in the newest segment.
         return (Guid.ParseExact(Path.GetFileName(streams[0]), "N"), 0);
     }
+
+    internal ulong NowUnixNanos => UnixNanos(_time);
 
     internal static ulong UnixNanos(TimeProvider time) =>
         (ulong)(time.GetUtcNow().UtcDateTime - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;

@@ -266,6 +266,11 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
             _prepareSignal.Set();
         }
 
+        if (advanced)
+        {
+            spool.Notary.Wake();
+        }
+
         PutAway();
         return ok;
     }
