@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
@@ -12,7 +13,7 @@ namespace SafetyFilter.Filtering;
 /// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
-    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger)
+    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -41,7 +42,7 @@ internal sealed partial class FilterEngine(
         decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
         var gaps = Evaluate(decision, plan, started);
 
-        DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
+        var shortfall = DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record, privacy);
         var appended = ledger.Append(RecordType.Decision, record.Written, out receipt);
         if (appended != AppendResult.Appended)
         {
@@ -50,6 +51,11 @@ internal sealed partial class FilterEngine(
 
         decision.EngineMicros = MicrosSince(started);
         metrics.Decided(decision);
+        if (shortfall != RecordShortfall.None)
+        {
+            CountShortfall(plan.Terms.Surface, shortfall);
+        }
+
         CountGaps(plan, gaps);
         return null;
     }
@@ -183,6 +189,19 @@ internal sealed partial class FilterEngine(
         }
 
         return new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
+    }
+
+    private void CountShortfall(string surface, RecordShortfall shortfall)
+    {
+        if ((shortfall & RecordShortfall.Unsealed) != RecordShortfall.None)
+        {
+            metrics.NotSealed(surface);
+        }
+
+        if ((shortfall & RecordShortfall.InputsDropped) != RecordShortfall.None)
+        {
+            metrics.InputsDropped(surface);
+        }
     }
 
     private void CountGaps(SurfacePlan plan, AttributeGaps gaps)

@@ -24,6 +24,11 @@ internal static class LedgerOptionsValidator
         Check(errors, spool.AppendPatience >= TimeSpan.Zero && spool.AppendPatience <= TimeSpan.FromSeconds(10), "Spool:AppendPatience",
             spool.AppendPatience, "Use 0 to 10 s.");
 
+        var privacy = options.Privacy;
+        Check(errors, privacy.HashKeyFile.Length > 0, "Privacy:HashKeyFile", privacy.HashKeyFile, "Name a file; it is made when a policy hashes.");
+        Check(errors, privacy.SubjectKeysFile.Length > 0, "Privacy:SubjectKeysFile", privacy.SubjectKeysFile, "Name a file; it is made when a policy seals.");
+        Check(errors, privacy.MaxSubjects is >= 1 and <= 100_000_000, "Privacy:MaxSubjects", privacy.MaxSubjects, "Use 1 to 100,000,000.");
+
         var kafka = options.Kafka;
         if (kafka.Enabled)
         {

@@ -21,6 +21,9 @@ internal sealed class FilterMetrics(Meter meter)
     private readonly Counter<long> _attributeGaps = meter.CreateCounter<long>(
         "safetyfilter.attribute_gaps", "{request}", "Requests without an attribute that rules read, or with another kind of it");
 
+    private readonly Counter<long> _shortfalls = meter.CreateCounter<long>(
+        "safetyfilter.record_shortfalls", "{record}", "Records that show less than their policy meant, by surface and cause");
+
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
         "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle and new state");
 
@@ -85,6 +88,15 @@ internal sealed class FilterMetrics(Meter meter)
         var tags = new TagList { { "surface", surface }, { "attribute", attribute }, { "gap", gap } };
         _attributeGaps.Add(1, tags);
     }
+
+    /// <summary>Counts a record whose fields could not be sealed for want of a subject or its key.</summary>
+    public void NotSealed(string surface) => FellShort(surface, "not_sealed");
+
+    /// <summary>Counts a record that had no room for its inputs.</summary>
+    public void InputsDropped(string surface) => FellShort(surface, "inputs_dropped");
+
+    private void FellShort(string surface, string cause) =>
+        _shortfalls.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("cause", cause));
 
     public void BreakerChanged(string bundle, BreakerState state) =>
         _breakerChanges.Add(1, new KeyValuePair<string, object?>("bundle", bundle), new KeyValuePair<string, object?>("state", TagOf(state)));
