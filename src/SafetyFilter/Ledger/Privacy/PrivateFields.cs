@@ -45,7 +45,7 @@ internal static class PrivateFields
         }
 
         WritePaths(36, plan.MaskedPaths, into);
-        if (shortfall.HasFlag(RecordShortfall.Unsealed))
+        if ((shortfall & RecordShortfall.Unsealed) != RecordShortfall.None)
         {
             WritePaths(36, plan.SealedPaths, into);
         }
