@@ -28,6 +28,8 @@ internal sealed class DecisionTerms(
     public byte[] Policy { get; } = Encoding.UTF8.GetBytes(policy);
     public byte[] PolicyRevision { get; } = Encoding.UTF8.GetBytes(policyRevision);
     public byte[] ConfigRevision { get; } = Encoding.UTF8.GetBytes(configRevision);
+    public string ConfigRevisionText { get; } = configRevision;
+    public string BuildText { get; } = build;
     public byte[] Build { get; } = Encoding.UTF8.GetBytes(build);
     public ImmutableArray<BundleSlot> Bundles { get; } = bundles;
     public ImmutableArray<ClassifierSlot> Classifiers { get; } = classifiers;

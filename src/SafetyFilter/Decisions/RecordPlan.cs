@@ -36,7 +36,7 @@ internal sealed class RecordPlan
         (Sealed, SealedAttributes) = Read(terms.Seal, attributes);
         HashedPaths = Utf8(terms.Hash);
         MaskedPaths = Utf8(terms.Mask);
-        SealedPaths = Utf8(terms.Seal);
+        SealedPaths = Utf8(terms.Seal.Remove("inputs"));
         TextFeatures = Utf8(textFeatures);
         TensorFeatures = Utf8(tensorFeatures);
     }
@@ -56,6 +56,7 @@ internal sealed class RecordPlan
 
     public ImmutableArray<byte[]> MaskedPaths { get; }
 
+    /// <summary>Without "inputs", which a record names only when it has them.</summary>
     public ImmutableArray<byte[]> SealedPaths { get; }
 
     /// <summary>What the surface's bundles read, by name: what a capture keeps.</summary>

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
@@ -12,7 +13,7 @@ namespace SafetyFilter.Filtering;
 /// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
-    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger)
+    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -49,7 +50,7 @@ internal sealed partial class FilterEngine(
         var gaps = Evaluate(decision, plan, started);
 
         var lost = ledger.ClaimLosses();
-        DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, lost, record);
+        var shortfall = DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, lost, record, privacy);
         var appended = ledger.Append(RecordType.Decision, record.Written, plan.Terms.Record, decision.Batch.Count, out receipt);
         if (appended != AppendResult.Appended)
         {
@@ -61,6 +62,11 @@ internal sealed partial class FilterEngine(
         }
 
         decision.EngineMicros = MicrosSince(started);
+        if (shortfall != RecordShortfall.None)
+        {
+            CountShortfall(plan.Terms.Surface, shortfall);
+        }
+
         CountGaps(plan, gaps);
         if (!IsUnconfirmed(decision, receipt))
         {
@@ -247,6 +253,19 @@ internal sealed partial class FilterEngine(
         }
 
         return result == AppendResult.Late ? Late : new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
+    }
+
+    private void CountShortfall(string surface, RecordShortfall shortfall)
+    {
+        if ((shortfall & RecordShortfall.Unsealed) != RecordShortfall.None)
+        {
+            metrics.NotSealed(surface);
+        }
+
+        if ((shortfall & RecordShortfall.InputsDropped) != RecordShortfall.None)
+        {
+            metrics.InputsDropped(surface);
+        }
     }
 
     private void CountGaps(SurfacePlan plan, AttributeGaps gaps)

@@ -8,6 +8,33 @@ internal sealed class LedgerOptions
     public SigningOptions Signing { get; set; } = new();
 
     public KafkaOptions Kafka { get; set; } = new();
+
+    public PrivacyOptions Privacy { get; set; } = new();
+
+    public ArchiveOptions Archive { get; set; } = new();
+}
+
+/// <summary>Configuration section <c>Ledger:Privacy</c>: the keys of policies that hash or seal. Files are relative to the spool folder, or absolute.</summary>
+internal sealed class PrivacyOptions
+{
+    /// <summary>32 bytes in base64 on a line; made when a policy hashes and there is none. Sidecars that share it have comparable hashes.</summary>
+    public string HashKeyFile { get; set; } = "hash.key";
+
+    /// <summary>A key per subject; made when a policy seals. A file of its own per sidecar.</summary>
+    public string SubjectKeysFile { get; set; } = "subjects.keys";
+
+    /// <summary>1,000,000: 64 bytes of disk and about 40 of memory each. Past it, what would be sealed for new subjects is masked.</summary>
+    public int MaxSubjects { get; set; } = 1_000_000;
+}
+
+/// <summary>Configuration section <c>Ledger:Archive</c>.</summary>
+internal sealed class ArchiveOptions
+{
+    /// <summary>
+    /// Where policies and bundles that served are kept by digest, for whoever recomputes decisions later; relative to the spool folder,
+    /// or absolute. Empty: nowhere. Only grows: a bundle is a few MiB, and new ones are rare.
+    /// </summary>
+    public string Folder { get; set; } = "archive";
 }
 
 /// <summary>Configuration section <c>Ledger:Spool</c>.</summary>

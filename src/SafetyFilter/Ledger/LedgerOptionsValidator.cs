@@ -36,6 +36,11 @@ internal static class LedgerOptionsValidator
         Check(errors, signing.HeartbeatInterval >= signing.CheckpointInterval && signing.HeartbeatInterval <= TimeSpan.FromMinutes(10),
             "Signing:HeartbeatInterval", signing.HeartbeatInterval, "Use CheckpointInterval to 10 min.");
 
+        var privacy = options.Privacy;
+        Check(errors, privacy.HashKeyFile.Length > 0, "Privacy:HashKeyFile", privacy.HashKeyFile, "Name a file; it is made when a policy hashes.");
+        Check(errors, privacy.SubjectKeysFile.Length > 0, "Privacy:SubjectKeysFile", privacy.SubjectKeysFile, "Name a file; it is made when a policy seals.");
+        Check(errors, privacy.MaxSubjects is >= 1 and <= 100_000_000, "Privacy:MaxSubjects", privacy.MaxSubjects, "Use 1 to 100,000,000.");
+
         var kafka = options.Kafka;
         if (kafka.Enabled)
         {

@@ -30,6 +30,9 @@ internal sealed class FilterMetrics(Meter meter)
     private readonly Counter<long> _withdrawn = meter.CreateCounter<long>(
         "safetyfilter.answers.withdrawn", "{answer}", "Decisions that were recorded and then refused, because the disk was late, by surface");
 
+    private readonly Counter<long> _shortfalls = meter.CreateCounter<long>(
+        "safetyfilter.record_shortfalls", "{record}", "Records that show less than their policy meant, by surface and cause");
+
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
         "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle and new state");
 
@@ -109,6 +112,15 @@ internal sealed class FilterMetrics(Meter meter)
     public void AnsweredLost(string surface) => _lost.Add(1, new KeyValuePair<string, object?>("surface", surface));
 
     public void Withdrawn(string surface) => _withdrawn.Add(1, new KeyValuePair<string, object?>("surface", surface));
+
+    /// <summary>Counts a record whose fields could not be sealed for want of a subject or its key.</summary>
+    public void NotSealed(string surface) => FellShort(surface, "not_sealed");
+
+    /// <summary>Counts a record that had no room for its inputs.</summary>
+    public void InputsDropped(string surface) => FellShort(surface, "inputs_dropped");
+
+    private void FellShort(string surface, string cause) =>
+        _shortfalls.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("cause", cause));
 
     public void BreakerChanged(string bundle, BreakerState state) =>
         _breakerChanges.Add(1, new KeyValuePair<string, object?>("bundle", bundle), new KeyValuePair<string, object?>("state", TagOf(state)));
