@@ -58,7 +58,7 @@ internal static class VerifyCommand
     {
         if (source is SpoolSource spool)
         {
-            verifier.AddSpool(spool, out var error);
+            verifier.AddSpool(spool, out var error, stop);
             return error;
         }
 
