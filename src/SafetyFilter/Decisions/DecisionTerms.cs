@@ -18,7 +18,10 @@ internal sealed class DecisionTerms(
     ImmutableArray<RuleTerms> rules,
     ImmutableArray<RuleTerms> shadowRules,
     ImmutableArray<string> attributes,
-    bool readsLanguage)
+    bool readsLanguage,
+    RecordTerms? record = null,
+    ImmutableArray<string> textFeatures = default,
+    ImmutableArray<string> tensorFeatures = default)
 {
     public string Surface { get; } = surface;
     public string PolicyName { get; } = policy;
@@ -38,6 +41,13 @@ internal sealed class DecisionTerms(
     public ImmutableArray<byte[]> Attributes { get; } = [.. attributes.Select(Encoding.UTF8.GetBytes)];
 
     public bool ReadsLanguage { get; } = readsLanguage;
+
+    /// <summary>What the surface's policy wants of its records.</summary>
+    public RecordTerms Record { get; } = record ?? RecordTerms.Default;
+
+    /// <summary>The same, worked out for whoever writes records.</summary>
+    public RecordPlan RecordPlan { get; } = new(
+        record ?? RecordTerms.Default, attributes, textFeatures.IsDefault ? [] : textFeatures, tensorFeatures.IsDefault ? [] : tensorFeatures);
 }
 
 /// <summary>A bundle that a surface's policy calls for.</summary>

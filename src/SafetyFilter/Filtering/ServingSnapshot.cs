@@ -69,9 +69,16 @@ internal sealed class ServingSnapshot
             [.. policy.Rules.Select(TermsOf)],
             [.. policy.ShadowRules.Select(TermsOf)],
             [.. policy.Attributes.Select(static attribute => attribute.Name).Distinct(StringComparer.Ordinal)],
-            policy.ReadsLanguage);
+            policy.ReadsLanguage,
+            policy.Record,
+            FeaturesOf<TextFeatureSpec>(order),
+            FeaturesOf<TensorFeatureSpec>(order));
         return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))]);
     }
+
+    private static ImmutableArray<string> FeaturesOf<T>(List<GuardedBundle> bundles)
+        where T : FeatureSpec =>
+        [.. bundles.SelectMany(static guarded => guarded.Bundle.Manifest.Features).OfType<T>().Select(static feature => feature.Feature).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
 
     private static RuleTerms TermsOf(RuleInfo rule) => new(
         rule.Id, rule.Action, rule.ReasonCode, rule.Severity, rule.DemoteFactor, rule.Label, rule.MinimumAge);

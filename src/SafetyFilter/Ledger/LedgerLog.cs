@@ -31,6 +31,10 @@ internal static partial class LedgerLog
     [LoggerMessage(EventIds.LedgerCannotPopulate, LogLevel.Information, "Page faults cannot be taken ahead ({Reason}); appends take them")]
     public static partial void CannotPopulate(ILogger logger, string reason);
 
+    [LoggerMessage(EventIds.LedgerSubjectKeysNotDurable, LogLevel.Error,
+        "The disk did not confirm new subject keys in '{Path}': {Reason}. What is sealed with them is lost if the machine fails now")]
+    public static partial void SubjectKeysNotDurable(ILogger logger, string path, string reason);
+
     [LoggerMessage(EventIds.PublisherNewProducer, LogLevel.Warning, "Publishing to '{Topic}' goes on after sequence {Sequence} with a new producer in {Backoff}: {Reason}")]
     public static partial void NewProducer(ILogger logger, string topic, ulong sequence, TimeSpan backoff, string reason);
 

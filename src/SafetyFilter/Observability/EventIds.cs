@@ -30,6 +30,11 @@ internal static class EventIds
     public const int LedgerNoSpare = 4004;
     public const int LedgerCannotPopulate = 4005;
 
+    // Privacy and archive: 4040
+    public const int LedgerSubjectKeysNotDurable = 4040;
+    public const int LedgerArchiveFailed = 4041;
+    public const int LedgerActivationWithoutText = 4042;
+
     // Publisher: 4010
     public const int PublisherNewProducer = 4010;
     public const int PublisherProducerFailed = 4011;
