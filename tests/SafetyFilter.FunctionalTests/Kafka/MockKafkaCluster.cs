@@ -35,6 +35,9 @@ internal sealed partial class MockKafkaCluster : IDisposable
     public void PushErrors(short request, params ReadOnlySpan<int> codes) =>
         PushRequestErrors(_cluster, request, (nuint)codes.Length, codes.ToArray());
 
+    /// <summary>Takes a partition's leader away, or gives it back: until then nothing can be produced to it.</summary>
+    public void SetLeader(string topic, int partition, bool exists) => Assert.Equal(0, SetLeader(_cluster, topic, partition, exists ? 1 : -1));
+
     public void TakeDown()
     {
         for (var broker = 1; broker <= Brokers; broker++)
@@ -80,6 +83,9 @@ internal sealed partial class MockKafkaCluster : IDisposable
 
     [LibraryImport(Library, EntryPoint = "rd_kafka_mock_push_request_errors_array")]
     private static partial void PushRequestErrors(nint cluster, short request, nuint count, int[] errors);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_partition_set_leader", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetLeader(nint cluster, string topic, int partition, int broker);
 
     [LibraryImport(Library, EntryPoint = "rd_kafka_mock_broker_set_down")]
     private static partial int SetDown(nint cluster, int broker);
