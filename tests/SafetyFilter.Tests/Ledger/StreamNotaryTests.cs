@@ -104,7 +104,7 @@ public sealed class StreamNotaryTests : IDisposable
     public void Checkpoint_AfterTheRingWasLapped_ReadsTheRecordsBack()
     {
         const int Records = LeafRing.Slots + 5000;
-        var options = _folder.Options(segmentBytes: 8 << 20);
+        var options = _folder.Options(segmentBytes: 64 << 20);
         options.SyncInterval = TimeSpan.FromSeconds(10);
         using (var spool = _folder.Open(options, signing: Every(1000)))
         {
