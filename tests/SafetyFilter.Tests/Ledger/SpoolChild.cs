@@ -51,7 +51,7 @@ internal static class SpoolChild
             AppendPatience = TimeSpan.FromSeconds(30),
         };
         using var output = Console.OpenStandardOutput();
-        var signing = new SigningOptions { CheckpointRecords = 100 };
+        var signing = mode == AppendDurably ? LedgerFolder.Silent : new SigningOptions { CheckpointRecords = 100 };
         using (var spool = Spool.Open(options, "child", TimeProvider.System, signing: signing))
         {
             if (mode == AppendDurably)
