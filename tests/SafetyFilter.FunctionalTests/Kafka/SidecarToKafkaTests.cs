@@ -30,7 +30,8 @@ public sealed class SidecarToKafkaTests : IDisposable
             Assert.Equal(answer.RequestId, record.RequestId);
         }
 
-        Assert.Equal(answers.Count + 2, messages.Count);
+        Assert.Equal(answers.Count, messages.Count(static message => TypeOf(message) == "safetyfilter.decision.v1"));
+        Assert.Equal(4, messages.Count(static message => TypeOf(message) == "safetyfilter.activation.v1"));
     }
 
     [Fact]
