@@ -91,11 +91,11 @@ public sealed class StopTests
         Assert.Equal(0, await sidecar.StopAsync());
         await sidecar.RestartAsync();
         Assert.Equal(0, await sidecar.StopAsync());
-        var records = SpoolRecords.Read(sidecar.Spool);
-        var frames = records.Where(static record => record.Type is RecordType.EpochStart or RecordType.EpochEnd).ToList();
-        Assert.Equal([RecordType.EpochStart, RecordType.EpochEnd, RecordType.EpochStart, RecordType.EpochEnd], frames.Select(static record => record.Type));
-        var start = EpochStart.Parser.ParseFrom(frames[2].Bytes);
-        Assert.Equal((2u, 1u, frames[1].Sequence, true), (start.Epoch, start.PreviousEpoch, start.PreviousSequence, start.PreviousEndedCleanly));
+        var records = SpoolRecords.Read(sidecar.Spool).Where(static record => record.Type is RecordType.EpochStart or RecordType.EpochEnd).ToList();
+        Assert.Equal(
+            [RecordType.EpochStart, RecordType.EpochEnd, RecordType.EpochStart, RecordType.EpochEnd], records.Select(static record => record.Type));
+        var start = EpochStart.Parser.ParseFrom(records[2].Bytes);
+        Assert.Equal((2u, 1u, records[1].Sequence, true), (start.Epoch, start.PreviousEpoch, start.PreviousSequence, start.PreviousEndedCleanly));
     }
 
     private static void AllOnRecord(IEnumerable<Receipt> answered, List<SpoolRecord> records)
