@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Confluent.Kafka;
 
 namespace SafetyFilter.Ledger;
@@ -77,20 +78,24 @@ internal sealed class TopicGroup(TopicSource source, string group, Func<LedgerVe
     {
         // Joining a group takes as long as its members need to agree, at most their session timeout.
         var patience = TopicSource.Patience * 6;
+        var heard = Stopwatch.GetTimestamp();
         while (!_isAssigned || _open.Count > 0)
         {
             stop.ThrowIfCancellationRequested();
-            var result = consumer.Consume(patience);
+
+            // Briefly: assignments come in here too, and are no message.
+            var result = consumer.Consume(TimeSpan.FromMilliseconds(200));
             if (result is null)
             {
-                if (_isAssigned && _open.Count == 0)
+                if (Stopwatch.GetElapsedTime(heard) > patience)
                 {
-                    break;
+                    return $"'{source.BootstrapServers}' gave nothing for {patience.TotalSeconds:0} s: {_trouble ?? "no reason known"}.";
                 }
 
-                return $"'{source.BootstrapServers}' gave nothing for {patience.TotalSeconds:0} s: {_trouble ?? "no reason known"}.";
+                continue;
             }
 
+            heard = Stopwatch.GetTimestamp();
             var partition = result.Partition.Value;
             if (!_open.TryGetValue(partition, out var share))
             {
