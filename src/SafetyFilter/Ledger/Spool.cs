@@ -148,6 +148,7 @@ internal sealed class Spool : IDisposable
             var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch, options.SegmentBytes);
             var epoch = recovery.NextEpoch;
             SpoolFolder.WriteIdentity(options.Folder, streamId, epoch);
+            losses = LossPage.Open(folder, recovery.LastSequence, logger);
 
             var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
             if (recovery.Spare is { } spare)
@@ -161,7 +162,6 @@ internal sealed class Spool : IDisposable
                     "Free space, or lower Ledger:Spool:SegmentBytes.");
             var header = new SegmentHeader(streamId, epoch, recovery.LastSequence + 1, UnixNanos(time));
             first.Begin_NeedsLock(header);
-            losses = LossPage.Open(folder, recovery.LastSequence, logger);
             LedgerLog.Recovered(
                 logger, streamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
             foreach (var damage in recovery.Damages)
