@@ -35,7 +35,7 @@ public sealed class SpoolLevelsTests : IDisposable
         Durability level, bool refuseWhenLate, bool serveWhenFull, bool memory, AppendResult expected, bool pending)
     {
         using var spool = _folder.Open(Capped(memory ? 1 << 20 : 0));
-        Fill(spool);
+        LedgerFolder.Fill(spool);
         var (last, refused) = (spool.LastSequence, spool.RefusedAppends);
 
         var terms = new RecordTerms { Durability = level, RefuseWhenLate = refuseWhenLate, ServeWhenFull = serveWhenFull };
@@ -96,7 +96,7 @@ public sealed class SpoolLevelsTests : IDisposable
         var leaves = new Dictionary<ulong, TreeHash>();
         using (var spool = _folder.Open(options))
         {
-            Fill(spool);
+            LedgerFolder.Fill(spool);
             for (var index = 0; index < 300; index++)
             {
                 var level = index % 3 == 0 ? Durability.Memory : Durability.Process;
@@ -170,7 +170,7 @@ public sealed class SpoolLevelsTests : IDisposable
     {
         var options = Capped(8 << 20);
         using var spool = _folder.Open(options);
-        Fill(spool);
+        LedgerFolder.Fill(spool);
         var body = Body(spool);
         var terms = new RecordTerms { Durability = Durability.Memory };
         const int Count = 5000;
@@ -196,7 +196,7 @@ public sealed class SpoolLevelsTests : IDisposable
         var serve = new RecordTerms { ServeWhenFull = true };
         using (var spool = _folder.Open(options))
         {
-            Fill(spool);
+            LedgerFolder.Fill(spool);
             for (var index = 0; index < 25; index++)
             {
                 Assert.Equal(AppendResult.Lost, spool.Append(RecordType.Decision, Body(spool), serve, 4, out _));
@@ -229,7 +229,7 @@ public sealed class SpoolLevelsTests : IDisposable
         var memory = new RecordTerms { Durability = Durability.Memory };
         using (var spool = _folder.Open(options))
         {
-            Fill(spool);
+            LedgerFolder.Fill(spool);
             for (var index = 0; index < 10; index++)
             {
                 spool.Append(RecordType.Decision, Body(spool), memory, 3, out _);
@@ -280,7 +280,7 @@ public sealed class SpoolLevelsTests : IDisposable
     public void FreeBytes_WithALimit_IsWhatTheLimitLeaves()
     {
         using var spool = _folder.Open(Capped(0));
-        Fill(spool);
+        LedgerFolder.Fill(spool);
         Assert.True(SpinWait.SpinUntil(() => spool.FreeBytes is >= 0 and < SegmentBytes, Deadline));
         Assert.Contains("Ledger:Spool:MaxBytes", spool.Trouble, StringComparison.Ordinal);
     }
@@ -297,25 +297,9 @@ public sealed class SpoolLevelsTests : IDisposable
 
     private static void MakeRoom(SpoolOptions options) => options.MaxBytes = 0;
 
-    private static void Fill(Spool spool) => Assert.True(SpinWait.SpinUntil(
-        () => spool.Append(RecordType.Decision, Body(spool), RefusesLate, 1, out _) == AppendResult.Unavailable, Deadline));
-
     private static byte[] Body(Spool spool, string request = "full", int length = 1000) => LedgerFolder.Body(spool, request, length);
 
-    private List<Loss> Losses()
-    {
-        var found = new List<Loss>();
-        using var reader = SpoolReader.OpenStream(_folder.Stream, follow: true);
-        while (reader.Read() == SpoolRead.Record)
-        {
-            if (reader.Type == RecordType.Loss)
-            {
-                found.Add(Loss.Parser.ParseFrom(reader.Payload));
-            }
-        }
-
-        return found;
-    }
+    private List<Loss> Losses() => LedgerFolder.Losses(_folder.Stream);
 
     private void AssertWhole()
     {

@@ -111,8 +111,7 @@ public sealed class SpoolLossProcessTests : IDisposable
             {
                 var body = LedgerFolder.Body(spool, "full", length: 1000);
                 var refuse = new RecordTerms { RefuseWhenLate = true };
-                Assert.True(SpinWait.SpinUntil(
-                    () => spool.Append(RecordType.Decision, body, refuse, 1, out _) == AppendResult.Unavailable, TimeSpan.FromSeconds(20)));
+                LedgerFolder.Fill(spool);
                 Assert.Contains("errno 28", spool.Trouble, StringComparison.Ordinal);
                 for (var index = 0; index < 100; index++)
                 {
@@ -127,7 +126,7 @@ public sealed class SpoolLossProcessTests : IDisposable
             using var verifier = new LedgerVerifier();
             Assert.True(verifier.AddSpool(options.Folder, out var error), error);
             Assert.True(verifier.IsVerified, LedgerFolder.Describe(verifier));
-            var loss = Assert.Single(Losses(SpoolFolder.Streams(options.Folder).Single()));
+            var loss = Assert.Single(LedgerFolder.Losses(SpoolFolder.Streams(options.Folder).Single()));
             Assert.Equal((100UL, 200UL, 100UL), (loss.Decisions, loss.Candidates, loss.TotalDecisions));
         }
         finally
@@ -157,22 +156,7 @@ public sealed class SpoolLossProcessTests : IDisposable
         return last;
     }
 
-    private List<Loss> Losses() => Losses(_folder.Stream);
-
-    private static List<Loss> Losses(string stream)
-    {
-        var found = new List<Loss>();
-        using var reader = SpoolReader.OpenStream(stream, follow: true);
-        while (reader.Read() == SpoolRead.Record)
-        {
-            if (reader.Type == RecordType.Loss)
-            {
-                found.Add(Loss.Parser.ParseFrom(reader.Payload));
-            }
-        }
-
-        return found;
-    }
+    private List<Loss> Losses() => LedgerFolder.Losses(_folder.Stream);
 
     private static async Task<int> Run(string program, params string[] arguments)
     {
