@@ -3,8 +3,8 @@ using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
 using SafetyFilter.Sidecar.Grpc;
-using SafetyFilter.V1;
 using SafetyFilter.Tests.Scoring;
+using SafetyFilter.V1;
 using Durability = SafetyFilter.Decisions.Durability;
 
 namespace SafetyFilter.Tests.Filtering;
