@@ -96,13 +96,17 @@ internal sealed class Spool : IDisposable
     /// <summary>Times that the disk refused to confirm what was written.</summary>
     public long SyncFailures => _keeper.SyncFailures;
 
+    /// <summary>For whoever opened it without threads and takes their steps himself.</summary>
+    internal SpoolKeeper Keeper => _keeper;
+
     /// <summary>Set on every confirmed sync, for whoever follows <see cref="PublishableSequence"/>.</summary>
     public AutoResetEvent Advanced => _keeper.Advanced;
 
     /// <summary>Takes the folder, recovers what the previous run left, raises the epoch and writes EpochStart.</summary>
     /// <param name="publishes">Whether a publisher will bring its records to Kafka, which takes smaller ones by default.</param>
+    /// <param name="threads">False for tests that take the keeper's steps themselves.</param>
     /// <exception cref="LedgerException">The folder cannot be used; the message says why and what to do.</exception>
-    public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false)
+    public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false, bool threads = true)
     {
         logger ??= NullLogger.Instance;
         SpoolFolder.Create(options.Folder);
@@ -138,7 +142,11 @@ internal sealed class Spool : IDisposable
 
             var spool = new Spool(options, streamId, epoch, folder, recovery, lockHandle, first, options.RecordLimit(publishes), time, logger);
             spool.AppendEpochStart(build);
-            spool._keeper.Start();
+            if (threads)
+            {
+                spool._keeper.Start();
+            }
+
             return spool;
         }
         catch (Exception error)

@@ -68,6 +68,11 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         _prepareSignal.Set();
         _syncSignal.Set();
         _prepareThread?.Join();
+        if (_syncThread is null)
+        {
+            TrySync(closing: true);
+        }
+
         _syncThread?.Join();
 
         // The prepare thread may have had a page of the last segment in hand when the sync thread looked.
@@ -119,7 +124,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         }
     }
 
-    private bool TryMakeSpare()
+    /// <summary>One step of the prepare thread.</summary>
+    public bool TryMakeSpare()
     {
         var name = (_spareNumber++).ToString("D10", CultureInfo.InvariantCulture) + SpoolFolder.SpareExtension;
         var spare = Segment.TryCreate(Path.Combine(spool.StreamFolder, name), options.SegmentBytes, out var problem);
@@ -175,22 +181,26 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         while (true)
         {
             var last = _stopping;
-            var ok = false;
-            try
-            {
-                ok = SyncOnce(last);
-            }
-            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-            {
-                Fail(spool.StreamFolder, error.Message);
-            }
-
+            var ok = TrySync(last);
             if (last)
             {
                 return;
             }
 
             _syncSignal.WaitOne(ok ? options.SyncInterval : RetryAfterFailure);
+        }
+    }
+
+    /// <summary>One step of the sync thread; false when something failed.</summary>
+    public bool TrySync(bool closing)
+    {
+        try
+        {
+            return SyncOnce(closing);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return Fail(spool.StreamFolder, error.Message);
         }
     }
 

@@ -29,6 +29,7 @@ internal static class SpoolRecovery
     {
         var spare = AdoptSpares(streamFolder, streamId, segmentBytes);
         DeleteLeftovers(streamFolder);
+        SyncUnfinished(streamFolder);
         var damages = new List<SpoolDamage>();
         long cutOff = 0;
         while (true)
@@ -135,6 +136,23 @@ internal static class SpoolRecovery
         foreach (var path in Directory.GetFiles(streamFolder, "*.rewrite"))
         {
             File.Delete(path);
+        }
+    }
+
+    /// <summary>
+    /// Full segments that a killed run had no time for: they are whole, but only in the page cache, and this run's first sync
+    /// would call them durable. A finished segment was synced before it was cut to its length, which is seldom one of whole pages.
+    /// </summary>
+    private static void SyncUnfinished(string streamFolder)
+    {
+        const long Page = 4096;
+        foreach (var (_, path) in SpoolFolder.Segments(streamFolder))
+        {
+            if (new FileInfo(path).Length % Page == 0)
+            {
+                using var file = NativeFile.OpenRead(path, out var error);
+                ThrowIf(error != 0 ? error : NativeFile.Sync(file), path);
+            }
         }
     }
 
