@@ -231,7 +231,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
                 : TrySync(segment, segment.Used) || (closing && TryRewrite(segment)));
         }
 
-        if (!closing && (current.Condemned || used > current.Synced) && !TrySync(current, used))
+        // Not while it is empty: left for another one then, the two would have one first sequence and so one name.
+        if (!closing && (current.Condemned || used > Math.Max(current.Synced, SegmentFormat.FileHeaderLength)) && !TrySync(current, used))
         {
             ok = false;
             spool.TryLeave(current);
@@ -288,7 +289,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         }
 
         // Asking this descriptor again would be answered with success by a kernel that dropped the pages.
-        segment.Condemned = true;
+        segment.Condemn();
         return Fail(segment.Path, NativeFile.Describe(error));
     }
 

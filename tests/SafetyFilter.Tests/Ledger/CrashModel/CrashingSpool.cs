@@ -243,8 +243,14 @@ internal sealed class CrashingSpool : IDisposable
     private void End()
     {
         SpoolDisk.Model = null;
-        _spool?.Dispose();
-        _spool = null;
+        if (_spool is not null)
+        {
+            // Its EpochEnd would wait for a segment that nobody makes.
+            _ = _spool.Keeper.HasSpare || _spool.Keeper.TryMakeSpare();
+            _spool.Dispose();
+            _spool = null;
+        }
+
         if (Directory.Exists(_volume.Root))
         {
             Directory.Delete(_volume.Root, recursive: true);
@@ -274,6 +280,7 @@ internal sealed class CrashingSpool : IDisposable
         var folder = NewFolder();
         Trail($"crash {where}, depth {depth} -> {folder}");
         volume.Crash(_random, folder);
+        if (Environment.GetEnvironmentVariable("CM_DEBUG") is not null) { Console.WriteLine($"{where} {folder}\n{Contents(folder)}"); }
         using (var recovered = Open(new VolumeModel(folder), depth))
         {
             DamagedImages += recovered.Recovery.Damages.Count > 0 ? 1 : 0;
@@ -305,11 +312,11 @@ internal sealed class CrashingSpool : IDisposable
         {
             var options = new SpoolOptions { Folder = volume.Root, SegmentBytes = _options.SegmentBytes, MaxRecordBytes = _options.MaxRecordBytes, AppendPatience = TimeSpan.Zero };
             var spool = Spool.Open(options, "test", TimeProvider.System, threads: false);
-            return _truth.Compare(spool, _leaf) is { } wrong ? throw Broken(wrong) : spool;
+            return _truth.Compare(spool, _leaf) is { } wrong ? throw Broken($"{wrong}\n{Contents(volume.Root)}") : spool;
         }
         catch (Exception failure) when (failure is not BrokenPromiseException)
         {
-            throw Broken($"the start failed: {failure}");
+            throw Broken($"the start failed: {failure}\n{Contents(volume.Root)}");
         }
         finally
         {
@@ -341,6 +348,9 @@ internal sealed class CrashingSpool : IDisposable
 
     private BrokenPromiseException Broken(string what) =>
         new($"Seed {_seed}: {what}\n{string.Join("; ", _trail.TakeLast(40))}");
+
+    private static string Contents(string root) => string.Join('\n', new DirectoryInfo(root).EnumerateFiles("*", SearchOption.AllDirectories)
+        .Select(static file => $"{file.Length,8} {file.Name}").Order(StringComparer.Ordinal));
 
     private string NewFolder() => Directory.CreateDirectory(Path.Combine(_scratch, $"{_folders++}")).FullName;
 }

@@ -144,12 +144,17 @@ internal sealed class VolumeModel : SpoolDisk
     public VolumeModel Restart(string target)
     {
         Look();
+        var made = new Dictionary<ulong, string>();
         foreach (var (path, inode) in _names.Now.OrderBy(static entry => entry.Key, StringComparer.Ordinal))
         {
             var full = Path.Combine(target, path);
             if (_folders.Contains(inode))
             {
                 Directory.CreateDirectory(full);
+            }
+            else if (!made.TryAdd(inode, full))
+            {
+                Assert.Equal(0, NativeFile.Link(made[inode], full));
             }
             else
             {
