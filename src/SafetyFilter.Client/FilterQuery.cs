@@ -32,6 +32,9 @@ public sealed class FilterQuery
     /// <summary>The experiment arm that the request belongs to; empty for none.</summary>
     public string Experiment { get => _request.Viewer.Experiment; set => _request.Viewer.Experiment = value; }
 
+    /// <summary>Whose data this is: a pseudonym that stays the same for one person, 0 to 64 bytes. Never recorded; fields that a policy seals can be erased by it.</summary>
+    public string Subject { get => _request.Viewer.Subject; set => _request.Viewer.Subject = value; }
+
     /// <summary>Whether the answer carries scores: 4 bytes per candidate and classifier.</summary>
     public bool ReturnScores { get => _request.ReturnScores; set => _request.ReturnScores = value; }
 

@@ -210,15 +210,27 @@ public readonly struct LedgerReceipt
     /// <summary>The run of the sidecar within the stream, counted from 1.</summary>
     public uint Epoch => _receipt.Epoch;
 
-    /// <summary>The record's place in the stream, contiguous across epochs.</summary>
+    /// <summary>The record's place in the stream, contiguous across epochs; 0 when there is no record (<see cref="IsLost"/>).</summary>
     public ulong Sequence => _receipt.Sequence;
 
-    /// <summary>SHA-256(0x00 || record): 32 bytes.</summary>
+    /// <summary>SHA-256(0x00 || record): 32 bytes; empty when there is no record (<see cref="IsLost"/>).</summary>
     public ReadOnlyMemory<byte> LeafHash => _receipt.LeafHash.Memory;
 
     /// <summary>How far the record had come when the answer left.</summary>
     public Durability Durability => (Durability)_receipt.Durability;
 
-    /// <summary>For logs: <c>stream/epoch/sequence leaf-hash</c>.</summary>
-    public override string ToString() => $"{StreamId}/{Epoch}/{Sequence} {Convert.ToHexStringLower(LeafHash.Span)}";
+    /// <summary>
+    /// The surface's policy asks for more than <see cref="Durability"/>, and the answer did not wait longer for it. The record
+    /// is on its way.
+    /// </summary>
+    public bool Pending => _receipt.Pending;
+
+    /// <summary>
+    /// The decision was given without a record: the ledger had no room, and the surface's policy serves on. The ledger counts it.
+    /// </summary>
+    public bool IsLost => Durability == Durability.Lost;
+
+    /// <summary>For logs: <c>stream/epoch/sequence leaf-hash</c>, or <c>stream/epoch/lost</c>.</summary>
+    public override string ToString() =>
+        IsLost ? $"{StreamId}/{Epoch}/lost" : $"{StreamId}/{Epoch}/{Sequence} {Convert.ToHexStringLower(LeafHash.Span)}";
 }

@@ -103,4 +103,7 @@ public enum Durability
 
     /// <summary>On the disk: survives loss of power.</summary>
     Disk = 3,
+
+    /// <summary>Nowhere: the ledger had no room and the surface's policy serves on. The decision is counted, not recorded.</summary>
+    Lost = 4,
 }

@@ -13,7 +13,7 @@ public sealed partial class ArchitectureTests
         ["Policy"] = ["Decisions", "Observability"],
         ["Breaker"] = ["Decisions", "Observability", "Scoring"],
         ["Ledger"] = ["Decisions", "Observability", "Lineage"],
-        ["Filtering"] = ["Decisions", "Observability", "Scoring", "Policy", "Breaker", "Ledger"],
+        ["Filtering"] = ["Decisions", "Observability", "Scoring", "Policy", "Breaker", "Ledger", "Lineage"],
     };
 
     [Fact]

@@ -28,7 +28,7 @@ internal static class CatCommand
     private static int Run(LedgerArguments arguments, ParseResult parsed, CancellationToken stop)
     {
         var errors = parsed.InvocationConfiguration.Error;
-        if (arguments.Read(parsed, out var error) is not { } location)
+        if (arguments.Open(parsed, out var error) is not { } source)
         {
             errors.WriteLine(error);
             return AuditCommand.Unreadable;
@@ -36,39 +36,18 @@ internal static class CatCommand
 
         var output = parsed.InvocationConfiguration.Output;
         var unreadable = 0;
-        if (location.Path is null)
-        {
-            var failure = TopicSource.Read(
-                location.BootstrapServers!, location.Topic!, location.Settings, (_, _, type, record) => Write(output, type, record), stop);
-            if (failure is not null)
+        var failure = source.Read(
+            (_, _, type, record) => Write(output, type, record),
+            (in SpoolDamage damage) =>
             {
-                errors.WriteLine(failure);
-                return AuditCommand.Unreadable;
-            }
-
-            return AuditCommand.Verified;
-        }
-
-        if (!SpoolSource.TryOpen(location.Path, out var source, out var problem))
+                unreadable++;
+                errors.WriteLine($"{damage.Path} at {damage.Offset}: {LedgerVerifier.Describe(damage)}");
+            },
+            stop);
+        if (failure is not null)
         {
-            errors.WriteLine(problem);
+            errors.WriteLine(failure);
             return AuditCommand.Unreadable;
-        }
-
-        foreach (var stream in source.Streams)
-        {
-            using var reader = stream.Open();
-            while (!stop.IsCancellationRequested && reader.Read() is var read && read != SpoolRead.End)
-            {
-                if (read == SpoolRead.Damage)
-                {
-                    unreadable++;
-                    errors.WriteLine($"{reader.Damage.Path} at {reader.Damage.Offset}: {LedgerVerifier.Describe(reader.Damage)}");
-                    continue;
-                }
-
-                Write(output, reader.Type, reader.Payload);
-            }
         }
 
         return unreadable == 0 ? AuditCommand.Verified : AuditCommand.Findings;
@@ -112,6 +91,11 @@ internal static class CatCommand
         RecordType.Decision => "decision",
         RecordType.EpochStart => "epoch-start",
         RecordType.EpochEnd => "epoch-end",
+        RecordType.Checkpoint => "checkpoint",
+        RecordType.Gap => "gap",
+        RecordType.Loss => "loss",
+        RecordType.Withdrawal => "withdrawal",
+        RecordType.Activation => "activation",
         _ => string.Create(CultureInfo.InvariantCulture, $"record-{(int)type}"),
     };
 
@@ -124,6 +108,11 @@ internal static class CatCommand
                 RecordType.Decision => DecisionRecord.Parser.ParseFrom(record),
                 RecordType.EpochStart => EpochStart.Parser.ParseFrom(record),
                 RecordType.EpochEnd => EpochEnd.Parser.ParseFrom(record),
+                RecordType.Checkpoint => Checkpoint.Parser.ParseFrom(record),
+                RecordType.Gap => Gap.Parser.ParseFrom(record),
+                RecordType.Loss => Loss.Parser.ParseFrom(record),
+                RecordType.Withdrawal => Withdrawal.Parser.ParseFrom(record),
+                RecordType.Activation => Activation.Parser.ParseFrom(record),
                 _ => null,
             };
         }

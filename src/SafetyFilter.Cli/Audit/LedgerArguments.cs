@@ -1,18 +1,26 @@
 using System.CommandLine;
+using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Cli.Audit;
 
 /// <summary>The arguments by which every audit command is told which ledger it reads.</summary>
 internal sealed class LedgerArguments
 {
-    private readonly Argument<string?> _path = new("path")
+    private readonly Argument<string[]> _paths = new("path")
     {
-        Arity = ArgumentArity.ZeroOrOne,
-        Description = "A spool folder, the folder of one stream in it, or a segment file (*.seg).",
+        Arity = ArgumentArity.ZeroOrMore,
+        Description = "Spool folders, folders of one stream in them, or segment files (*.seg), wherever they were copied to.",
+        DefaultValueFactory = static _ => [],
     };
 
     private readonly Option<string?> _topic = new("--topic") { Description = "Read a Kafka topic instead, from its start to its present end." };
     private readonly Option<string?> _servers = new("--bootstrap-servers") { Description = "host:port of Kafka brokers, comma separated." };
+    private readonly Option<string?> _from = new("--from")
+    {
+        Description = "Where to begin in every partition of the topic: offset:123, or an ISO 8601 time (UTC unless it says otherwise).",
+    };
+
+    private readonly Option<string?> _to = new("--to") { Description = "Where to stop in every partition of the topic; that message is not read." };
     private readonly Option<string[]> _settings = new("--kafka-setting")
     {
         Description = "A librdkafka setting as name=value, e.g. security.protocol=SASL_SSL. Repeatable.",
@@ -22,29 +30,51 @@ internal sealed class LedgerArguments
 
     public void AddTo(Command command)
     {
-        command.Arguments.Add(_path);
+        command.Arguments.Add(_paths);
         command.Options.Add(_topic);
         command.Options.Add(_servers);
+        command.Options.Add(_from);
+        command.Options.Add(_to);
         command.Options.Add(_settings);
     }
 
-    /// <summary>What was asked for, or null with a message.</summary>
-    public LedgerLocation? Read(ParseResult parsed, out string error)
+    /// <summary>What was asked for (a <see cref="SpoolSource"/> or a <see cref="TopicSource"/>), or null with a message.</summary>
+    public ILedgerSource? Open(ParseResult parsed, out string error)
     {
         error = "";
-        var path = parsed.GetValue(_path);
-        var topic = parsed.GetValue(_topic);
-        var servers = parsed.GetValue(_servers);
-        if ((path is null) == (topic is null))
+        var paths = parsed.GetValue(_paths) ?? [];
+        if (parsed.GetValue(_topic) is { } topic)
         {
-            error = "Name either a path or a topic (--topic with --bootstrap-servers).";
+            if (paths.Length == 0)
+            {
+                return OpenTopic(parsed, topic, out error);
+            }
+
+            error = "Name either paths or a topic, not both.";
             return null;
         }
 
-        if (topic is not null && servers is null)
+        if (paths.Length == 0)
         {
-            error = "--topic needs --bootstrap-servers.";
+            error = "Name a path, or a topic (--topic with --bootstrap-servers).";
             return null;
+        }
+
+        if (parsed.GetValue(_from) is not null || parsed.GetValue(_to) is not null)
+        {
+            error = "--from and --to are for topics. Of a folder, name the segments you want.";
+            return null;
+        }
+
+        return SpoolSource.TryOpen(paths, out var source, out var problem) ? source : Refuse(problem!, out error);
+    }
+
+    private ILedgerSource? OpenTopic(ParseResult parsed, string topic, out string error)
+    {
+        error = "";
+        if (parsed.GetValue(_servers) is not { } servers)
+        {
+            return Refuse("--topic needs --bootstrap-servers.", out error);
         }
 
         var settings = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -53,16 +83,35 @@ internal sealed class LedgerArguments
             var equals = setting.IndexOf('=', StringComparison.Ordinal);
             if (equals <= 0)
             {
-                error = $"--kafka-setting '{setting}' is not name=value.";
-                return null;
+                return Refuse($"--kafka-setting '{setting}' is not name=value.", out error);
             }
 
             settings[setting[..equals]] = setting[(equals + 1)..];
         }
 
-        return new LedgerLocation(path, topic, servers, settings);
+        TopicPlace from = default;
+        TopicPlace to = default;
+        foreach (var option in (Option<string?>[])[_from, _to])
+        {
+            if (parsed.GetValue(option) is not { } text)
+            {
+                continue;
+            }
+
+            if (!TopicPlace.TryParse(text, out var place))
+            {
+                return Refuse($"{option.Name} '{text}' is neither offset:NUMBER nor a time like 2025-06-01T12:00:00Z.", out error);
+            }
+
+            (from, to) = option == _from ? (place, to) : (from, place);
+        }
+
+        return new TopicSource(servers, topic, settings) { From = from, To = to };
+    }
+
+    private static ILedgerSource? Refuse(string text, out string error)
+    {
+        error = text;
+        return null;
     }
 }
-
-/// <param name="Path">Null when it is a topic.</param>
-internal sealed record LedgerLocation(string? Path, string? Topic, string? BootstrapServers, IReadOnlyDictionary<string, string> Settings);

@@ -26,7 +26,7 @@ internal static class VerifyCommand
     private static int Run(LedgerArguments arguments, ParseResult parsed, bool json, CancellationToken stop)
     {
         var errors = parsed.InvocationConfiguration.Error;
-        if (arguments.Read(parsed, out var error) is not { } location)
+        if (arguments.Open(parsed, out var error) is not { } source)
         {
             errors.WriteLine(error);
             return AuditCommand.Unreadable;
@@ -34,7 +34,7 @@ internal static class VerifyCommand
 
         var since = Stopwatch.GetTimestamp();
         using var verifier = new LedgerVerifier();
-        var failure = Verify(verifier, location, stop);
+        var failure = Verify(verifier, source, stop);
         if (failure is not null)
         {
             errors.WriteLine(failure);
@@ -54,19 +54,17 @@ internal static class VerifyCommand
         return verifier.IsVerified ? AuditCommand.Verified : AuditCommand.Findings;
     }
 
-    private static string? Verify(LedgerVerifier verifier, LedgerLocation location, CancellationToken stop)
+    private static string? Verify(LedgerVerifier verifier, ILedgerSource source, CancellationToken stop)
     {
-        if (location.Path is not null)
+        if (source is SpoolSource spool)
         {
-            verifier.AddSpool(location.Path, out var error);
+            verifier.AddSpool(spool, out var error, stop);
             return error;
         }
 
-        var failure = TopicSource.Read(location.BootstrapServers!, location.Topic!, location.Settings, verifier.Add, stop);
+        var failure = source.Read(verifier.Add, verifier.AddDamage, stop);
         verifier.Finish();
-        return failure ?? (verifier.Records == 0
-            ? $"Topic '{location.Topic}' at '{location.BootstrapServers}' holds no records: nothing to verify. If it had any, they are gone or expired."
-            : null);
+        return failure ?? (verifier.Records == 0 ? $"{source} holds no records: nothing to verify. If it had any, they are gone or expired." : null);
     }
 
     private static void Print(TextWriter output, LedgerVerifier verifier, TimeSpan elapsed)

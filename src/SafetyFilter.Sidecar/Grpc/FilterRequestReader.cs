@@ -78,6 +78,7 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
                 (1, ProtoReader.Delimited) => Text(ref wire, "viewer.territory", 8, out _batch.Territory),
                 (2, ProtoReader.Delimited) => Text(ref wire, "viewer.age_band", 32, out _batch.AgeBand),
                 (3, ProtoReader.Delimited) => Text(ref wire, "viewer.experiment", 64, out _batch.Experiment),
+                (4, ProtoReader.Delimited) => Text(ref wire, "viewer.subject", 64, out _batch.Subject),
                 _ => wire.TrySkip(field, type),
             };
         }

@@ -48,8 +48,13 @@ internal static class FilterResponseWriter
         into.Bytes(1, streamId);
         into.UInt32(2, receipt.Epoch);
         into.UInt64(3, receipt.Sequence);
-        into.Bytes(4, receipt.LeafHash);
+        if (receipt.Sequence != 0)
+        {
+            into.Bytes(4, receipt.LeafHash);
+        }
+
         into.UInt32(5, (uint)receipt.Durability);
+        into.Bool(6, receipt.Pending);
         into.End(mark);
     }
 }

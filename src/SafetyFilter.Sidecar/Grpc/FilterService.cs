@@ -21,15 +21,10 @@ internal sealed partial class FilterService(
 
     public override Task<FilterCall> Filter(FilterCall call, ServerCallContext context)
     {
-        if (Decide(call, context, out var receipt) is { } refusal)
-        {
-            call.Release();
-            throw new RpcException(new Status(CodeOf(refusal.Kind), refusal.Message));
-        }
-
-        call.Reply.Clear();
-        FilterResponseWriter.Write(call.Decision, receipt, engine.StreamId, call.Reply);
-        return Task.FromResult(call);
+        var refusal = Decide(call, context, out var receipt);
+        return refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt)
+            ? ReplyConfirmed(call, receipt)
+            : Task.FromResult(Reply(call, refusal, receipt));
     }
 
     public override async Task FilterStream(
@@ -43,6 +38,11 @@ internal sealed partial class FilterService(
             {
                 var call = calls.Current;
                 var refusal = Decide(call, context, out var receipt);
+                if (refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt))
+                {
+                    (refusal, receipt) = await Confirm(call, receipt);
+                }
+
                 WriteStreamReply(call, refusal, receipt);
                 await replies.WriteAsync(call);
             }
@@ -87,6 +87,36 @@ internal sealed partial class FilterService(
         }
 
         return refusal;
+    }
+
+    private async Task<FilterCall> ReplyConfirmed(FilterCall call, LedgerReceipt receipt)
+    {
+        var (refusal, confirmed) = await Confirm(call, receipt);
+        return Reply(call, refusal, confirmed);
+    }
+
+    private async ValueTask<(Refusal? Refusal, LedgerReceipt Receipt)> Confirm(FilterCall call, LedgerReceipt receipt)
+    {
+        var (refusal, confirmed) = await engine.Confirm(call.Decision, receipt);
+        if (refusal is not null)
+        {
+            metrics.Refused(refusal.Kind);
+        }
+
+        return (refusal, confirmed);
+    }
+
+    private FilterCall Reply(FilterCall call, Refusal? refusal, in LedgerReceipt receipt)
+    {
+        if (refusal is not null)
+        {
+            call.Release();
+            throw new RpcException(new Status(CodeOf(refusal.Kind), refusal.Message));
+        }
+
+        call.Reply.Clear();
+        FilterResponseWriter.Write(call.Decision, receipt, engine.StreamId, call.Reply);
+        return call;
     }
 
     private void WriteStreamReply(FilterCall call, Refusal? refusal, in LedgerReceipt receipt)

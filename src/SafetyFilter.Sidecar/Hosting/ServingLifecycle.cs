@@ -1,5 +1,7 @@
+using Google.Protobuf;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 
 namespace SafetyFilter.Sidecar.Hosting;
@@ -14,12 +16,17 @@ internal sealed partial class ServingLifecycle(
     ServingStore serving,
     DecisionLedger ledger,
     BoundEndpoints endpoints,
+    RecordPrivacy privacy,
+    ServingArchive archive,
     Grpc.OpenStreams streams,
     IHostApplicationLifetime lifetime,
+    TimeProvider time,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
     private readonly CancellationTokenSource _drained = new();
+    private readonly CancellationTokenSource _stopping = new();
     private Task _loading = Task.CompletedTask;
+    private Task _archiving = Task.CompletedTask;
     private volatile bool _serving;
 
     public int ExitCode { get; private set; }
@@ -66,6 +73,8 @@ internal sealed partial class ServingLifecycle(
         // Streams have been told to end; what does not listen is cut off with its connection.
         await Task.WhenAny(streams.WhenNone(), Task.Delay(options.Drain.Timeout, cancellationToken));
         await _loading.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _stopping.CancelAsync();
+        await _archiving.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     // Hosted services stop in the reverse order of their start, so the listeners are closed by now.
@@ -96,6 +105,10 @@ internal sealed partial class ServingLifecycle(
                 return;
             }
 
+            // Before the first decision: a stream says which policy decided before it says what it decided.
+            snapshot.Prepare(privacy);
+            archive.KeepPolicies(snapshot);
+            Activate(snapshot);
             serving.Swap(snapshot);
             var note = endpoints.Describe(options.Listen.UnixSocket);
             if (options.Listen.ReadyFile.Length > 0)
@@ -104,9 +117,10 @@ internal sealed partial class ServingLifecycle(
             }
 
             _serving = true;
+            _archiving = Task.Run(() => archive.KeepBundles(snapshot, _stopping.Token), CancellationToken.None);
             Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.Spool.StreamId, ledger.Spool.Epoch);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or LedgerException)
         {
             Fail([error.Message]);
         }
@@ -116,7 +130,32 @@ internal sealed partial class ServingLifecycle(
         }
     }
 
-    public void Dispose() => _drained.Dispose();
+    public void Dispose()
+    {
+        _drained.Dispose();
+        _stopping.Dispose();
+    }
+
+    private void Activate(ServingSnapshot snapshot)
+    {
+        var spool = ledger.Spool;
+        foreach (var activation in Activations.Of(snapshot, spool.StreamId, spool.Epoch, time))
+        {
+            var appended = spool.Append(RecordType.Activation, activation.ToByteArray(), out _);
+            if (appended == AppendResult.TooLarge)
+            {
+                // The archive has its text, under the revision.
+                ActivationWithoutText(logger, activation.Policy, activation.PolicyRevision);
+                activation.Canonical = "";
+                appended = spool.Append(RecordType.Activation, activation.ToByteArray(), out _);
+            }
+
+            if (appended != AppendResult.Appended)
+            {
+                throw new LedgerException($"The ledger does not take the record that policy '{activation.Policy}' begins to serve ({appended}). Free space for the spool.");
+            }
+        }
+    }
 
     private void RemoveReadyFile()
     {
@@ -142,6 +181,10 @@ internal sealed partial class ServingLifecycle(
 
     [LoggerMessage(EventIds.LoadFailed, LogLevel.Critical, "Cannot serve: {Error}")]
     private static partial void LoadFailed(ILogger logger, string error);
+
+    [LoggerMessage(EventIds.LedgerActivationWithoutText, LogLevel.Warning,
+        "The text of policy {Policy}, revision {Revision}, does not fit a record (Ledger:Spool:MaxRecordBytes); only the archive has it")]
+    private static partial void ActivationWithoutText(ILogger logger, string policy, string revision);
 
     [LoggerMessage(EventIds.Draining, LogLevel.Information, "Draining: health says NOT_SERVING, the listeners close after {Delay}")]
     private static partial void Draining(ILogger logger, TimeSpan delay);

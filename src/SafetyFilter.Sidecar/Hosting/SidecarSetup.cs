@@ -13,6 +13,7 @@ using OpenTelemetry.Trace;
 using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 using SafetyFilter.Sidecar.Grpc;
 
@@ -115,6 +116,10 @@ internal static class SidecarSetup
         services.AddSingleton(provider => DecisionLedger.Open(
             options.Ledger, Build, TimeProvider.System, provider.GetRequiredService<Meter>(), provider.GetRequiredService<ILoggerFactory>()));
         services.AddSingleton(static provider => provider.GetRequiredService<DecisionLedger>().Spool);
+        services.AddSingleton(provider => new RecordPrivacy(
+            options.Ledger.Privacy, options.Ledger.Spool.Folder, options.Ledger.Spool.RecordLimit(options.Ledger.Kafka.Enabled), TimeProvider.System, provider.GetRequiredService<ILogger<RecordPrivacy>>()));
+        services.AddSingleton<ServingArchive>(provider => new ServingArchive(
+            options.Ledger.Archive, options.Ledger.Spool.Folder, provider.GetRequiredService<ILogger<ServingArchive>>()));
         services.AddSingleton<ServingLoader>();
         services.AddSingleton<ServingLifecycle>();
         services.AddHostedService(static provider => provider.GetRequiredService<ServingLifecycle>());

@@ -30,6 +30,10 @@ internal sealed class CandidateBatch
     public ByteSlice Territory;
     public ByteSlice AgeBand;
     public ByteSlice Experiment;
+
+    /// <summary>Whose data this is; a pseudonym. Never recorded.</summary>
+    public ByteSlice Subject;
+
     public bool ReturnScores;
 
     public Utf8Column Ids { get; } = new();
@@ -99,7 +103,7 @@ internal sealed class CandidateBatch
 
     public void Reset()
     {
-        RequestId = Surface = Purpose = Territory = AgeBand = Experiment = default;
+        RequestId = Surface = Purpose = Territory = AgeBand = Experiment = Subject = default;
         ReturnScores = false;
         Ids.Clear();
         ContentVersions.Clear();

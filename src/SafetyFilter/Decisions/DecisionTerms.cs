@@ -18,13 +18,18 @@ internal sealed class DecisionTerms(
     ImmutableArray<RuleTerms> rules,
     ImmutableArray<RuleTerms> shadowRules,
     ImmutableArray<string> attributes,
-    bool readsLanguage)
+    bool readsLanguage,
+    RecordTerms? record = null,
+    ImmutableArray<string> textFeatures = default,
+    ImmutableArray<string> tensorFeatures = default)
 {
     public string Surface { get; } = surface;
     public string PolicyName { get; } = policy;
     public byte[] Policy { get; } = Encoding.UTF8.GetBytes(policy);
     public byte[] PolicyRevision { get; } = Encoding.UTF8.GetBytes(policyRevision);
     public byte[] ConfigRevision { get; } = Encoding.UTF8.GetBytes(configRevision);
+    public string ConfigRevisionText { get; } = configRevision;
+    public string BuildText { get; } = build;
     public byte[] Build { get; } = Encoding.UTF8.GetBytes(build);
     public ImmutableArray<BundleSlot> Bundles { get; } = bundles;
     public ImmutableArray<ClassifierSlot> Classifiers { get; } = classifiers;
@@ -38,6 +43,13 @@ internal sealed class DecisionTerms(
     public ImmutableArray<byte[]> Attributes { get; } = [.. attributes.Select(Encoding.UTF8.GetBytes)];
 
     public bool ReadsLanguage { get; } = readsLanguage;
+
+    /// <summary>What the surface's policy wants of its records.</summary>
+    public RecordTerms Record { get; } = record ?? RecordTerms.Default;
+
+    /// <summary>The same, worked out for whoever writes records.</summary>
+    public RecordPlan RecordPlan { get; } = new(
+        record ?? RecordTerms.Default, attributes, textFeatures.IsDefault ? [] : textFeatures, tensorFeatures.IsDefault ? [] : tensorFeatures);
 }
 
 /// <summary>A bundle that a surface's policy calls for.</summary>

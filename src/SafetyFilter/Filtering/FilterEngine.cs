@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
@@ -12,13 +13,17 @@ namespace SafetyFilter.Filtering;
 /// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
-    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger)
+    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null)
 {
     private const int MicrosPerSecond = 1_000_000;
+
+    private static readonly Refusal Late = new(
+        RefusalKind.LedgerUnavailable, "The ledger's disk is late, and the surface's policy refuses then. Apply the ranker's own fail mode and try again.");
 
     // What fails, fails for every request: a line each would bury the log and make requests wait for it.
     private readonly LogThrottle _bundleLog = new(time);
     private readonly LogThrottle _ledgerLog = new(time);
+    private readonly LogThrottle _lossLog = new(time);
     private readonly byte[] _streamId = ledger.StreamId.ToByteArray(bigEndian: true);
 
     /// <summary>The ledger stream that decisions go to, 16 bytes.</summary>
@@ -28,7 +33,10 @@ internal sealed partial class FilterEngine(
     /// <param name="decision">Its batch is the input; everything else of it is filled.</param>
     /// <param name="record">Scratch for the record.</param>
     /// <param name="receipt">Where the decision stands in the ledger.</param>
-    /// <returns>Null when decided and recorded; otherwise why not, and then nothing was recorded.</returns>
+    /// <returns>
+    /// Null when decided, and recorded as far as the policy asks for; otherwise why not, and then nothing was recorded. Where
+    /// <see cref="IsUnconfirmed"/>, the answer must not leave before <see cref="Confirm"/>.
+    /// </returns>
     public Refusal? Decide(Decision decision, ProtoWriter record, out LedgerReceipt receipt)
     {
         receipt = default;
@@ -41,17 +49,79 @@ internal sealed partial class FilterEngine(
         decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
         var gaps = Evaluate(decision, plan, started);
 
-        DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
-        var appended = ledger.Append(RecordType.Decision, record.Written, out receipt);
+        var lost = ledger.ClaimLosses();
+        var shortfall = DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, lost, record, privacy);
+        var appended = ledger.Append(RecordType.Decision, record.Written, plan.Terms.Record, decision.Batch.Count, out receipt);
         if (appended != AppendResult.Appended)
         {
-            return LedgerRefused(appended);
+            ledger.UnclaimLosses(lost);
+            if (appended != AppendResult.Lost)
+            {
+                return LedgerRefused(appended);
+            }
         }
 
         decision.EngineMicros = MicrosSince(started);
-        metrics.Decided(decision);
+        if (shortfall != RecordShortfall.None)
+        {
+            CountShortfall(plan.Terms.Surface, shortfall);
+        }
+
         CountGaps(plan, gaps);
+        if (!IsUnconfirmed(decision, receipt))
+        {
+            Answered(decision, receipt);
+        }
+
         return null;
+    }
+
+    /// <summary>Whether the surface's policy wants the record on the disk, and that is not known yet.</summary>
+    public static bool IsUnconfirmed(Decision decision, in LedgerReceipt receipt) =>
+        receipt.Durability == Durability.Process && decision.Terms.Record.Durability == Durability.Disk;
+
+    /// <summary>Waits for the disk, without a thread and not longer than the ledger's patience.</summary>
+    /// <returns>The receipt as it is now; or a refusal, and then a record says that the decision was withdrawn.</returns>
+    public async ValueTask<(Refusal? Refusal, LedgerReceipt Receipt)> Confirm(Decision decision, LedgerReceipt receipt)
+    {
+        if (await ledger.WhenDurable(receipt.Sequence).ConfigureAwait(false))
+        {
+            receipt.Durability = Durability.Disk;
+        }
+        else if (decision.Terms.Record.RefuseWhenLate)
+        {
+            metrics.Withdrawn(decision.Terms.Surface);
+            if (!ledger.TryWithdraw(receipt.Sequence))
+            {
+                NotWithdrawn(logger, receipt.Sequence);
+            }
+
+            return (LedgerRefused(AppendResult.Late), receipt);
+        }
+        else
+        {
+            receipt.Pending = true;
+        }
+
+        Answered(decision, receipt);
+        return (null, receipt);
+    }
+
+    private void Answered(Decision decision, in LedgerReceipt receipt)
+    {
+        metrics.Decided(decision);
+        if (receipt.Pending)
+        {
+            metrics.AnsweredPending(decision.Terms.Surface, receipt.Durability);
+        }
+        else if (receipt.Durability == Durability.Lost)
+        {
+            metrics.AnsweredLost(decision.Terms.Surface);
+            if (_lossLog.TryTake(out var unsaid))
+            {
+                ServedWithoutRecord(logger, decision.Terms.Surface, ledger.LostTotal, unsaid);
+            }
+        }
     }
 
     /// <summary>
@@ -182,7 +252,20 @@ internal sealed partial class FilterEngine(
             LedgerRefusedRecord(logger, result, unsaid);
         }
 
-        return new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
+        return result == AppendResult.Late ? Late : new Refusal(RefusalKind.LedgerUnavailable, "The ledger cannot record decisions now, and an unrecorded decision is not given. Apply the ranker's own fail mode and try again.");
+    }
+
+    private void CountShortfall(string surface, RecordShortfall shortfall)
+    {
+        if ((shortfall & RecordShortfall.Unsealed) != RecordShortfall.None)
+        {
+            metrics.NotSealed(surface);
+        }
+
+        if ((shortfall & RecordShortfall.InputsDropped) != RecordShortfall.None)
+        {
+            metrics.InputsDropped(surface);
+        }
     }
 
     private void CountGaps(SurfacePlan plan, AttributeGaps gaps)
@@ -209,6 +292,14 @@ internal sealed partial class FilterEngine(
 
     [LoggerMessage(EventIds.BundleThrew, LogLevel.Warning, "Bundle {Bundle} gave no scores: {Failure} ({Unsaid} more of the kind since the last line)")]
     private static partial void BundleThrew(ILogger logger, Exception error, string bundle, FailureKind failure, long unsaid);
+
+    [LoggerMessage(EventIds.LedgerServedLost, LogLevel.Error,
+        "The ledger has no room; surface {Surface} is answered without a record, as its policy says ({Total} such answers in this stream, {Unsaid} lines unsaid)")]
+    private static partial void ServedWithoutRecord(ILogger logger, string surface, ulong total, long unsaid);
+
+    [LoggerMessage(EventIds.LedgerNotWithdrawn, LogLevel.Error,
+        "The decision with sequence {Sequence} was refused after it was recorded, and there is no room for the record that says so")]
+    private static partial void NotWithdrawn(ILogger logger, ulong sequence);
 
     [LoggerMessage(EventIds.LedgerRefused, LogLevel.Error, "The ledger took no record ({Result}); the request is refused ({Unsaid} more since the last line)")]
     private static partial void LedgerRefusedRecord(ILogger logger, AppendResult result, long unsaid);

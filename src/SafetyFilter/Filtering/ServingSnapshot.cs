@@ -4,6 +4,8 @@ using System.Diagnostics.CodeAnalysis;
 using System.Text;
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
+using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
 
@@ -35,6 +37,16 @@ internal sealed class ServingSnapshot
             policy => Bind(policy, bundles, configRevision, build),
             Utf8Comparer.Instance);
         return new ServingSnapshot(plans);
+    }
+
+    /// <summary>Opens the keys that the records of its surfaces need.</summary>
+    /// <exception cref="LedgerException">A key file cannot be used; says why and what to do.</exception>
+    public void Prepare(RecordPrivacy privacy)
+    {
+        foreach (var plan in Plans)
+        {
+            privacy.Prepare(plan.Terms.RecordPlan);
+        }
     }
 
     /// <summary>The plan of a surface, by its UTF-8 name. Allocates nothing.</summary>
@@ -69,9 +81,16 @@ internal sealed class ServingSnapshot
             [.. policy.Rules.Select(TermsOf)],
             [.. policy.ShadowRules.Select(TermsOf)],
             [.. policy.Attributes.Select(static attribute => attribute.Name).Distinct(StringComparer.Ordinal)],
-            policy.ReadsLanguage);
+            policy.ReadsLanguage,
+            policy.Record,
+            FeaturesOf<TextFeatureSpec>(order),
+            FeaturesOf<TensorFeatureSpec>(order));
         return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))]);
     }
+
+    private static ImmutableArray<string> FeaturesOf<T>(List<GuardedBundle> bundles)
+        where T : FeatureSpec =>
+        [.. bundles.SelectMany(static guarded => guarded.Bundle.Manifest.Features).OfType<T>().Select(static feature => feature.Feature).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
 
     private static RuleTerms TermsOf(RuleInfo rule) => new(
         rule.Id, rule.Action, rule.ReasonCode, rule.Severity, rule.DemoteFactor, rule.Label, rule.MinimumAge);

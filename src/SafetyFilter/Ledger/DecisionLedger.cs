@@ -29,7 +29,7 @@ internal sealed class DecisionLedger : IDisposable
             PublisherSession.Check(options.Kafka);
         }
 
-        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled);
+        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled, options.Signing);
         KafkaPublisher? publisher = null;
         if (options.Kafka.Enabled)
         {
@@ -80,5 +80,14 @@ internal sealed class DecisionLedger : IDisposable
         _publisher is { Trouble: not null, Lag: > 0 },
         _publisher?.Producers ?? 0,
         _publisher?.CursorFailures ?? 0,
-        Spool.Recovery.Damages.Count + (_publisher?.Damages ?? 0));
+        (long)Spool.LostTotal,
+        Spool.BacklogBytes,
+        Spool.DiskWaits,
+        Spool.FreeBytes,
+        Spool.Recovery.Damages.Count + (_publisher?.Damages ?? 0),
+        Spool.Notary.Checkpoints,
+        Spool.Notary.Failures,
+        (long)(Spool.LastSequence - Math.Min(Spool.Notary.SignedSize, Spool.LastSequence)),
+        Spool.Notary.Trouble is not null,
+        Spool.Gaps.Records);
 }

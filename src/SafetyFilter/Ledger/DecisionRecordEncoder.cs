@@ -1,5 +1,7 @@
 using System.Runtime.InteropServices;
+using System.Text.Unicode;
 using SafetyFilter.Decisions;
+using SafetyFilter.Ledger.Privacy;
 
 namespace SafetyFilter.Ledger;
 
@@ -9,27 +11,28 @@ namespace SafetyFilter.Ledger;
 /// </summary>
 internal static class DecisionRecordEncoder
 {
-    /// <summary>Encodes into a cleared <paramref name="into"/>. Allocates only when the buffer has to grow.</summary>
+    /// <summary>Encodes into a cleared <paramref name="into"/>. Allocates only when the buffer has to grow or fields are sealed.</summary>
     /// <param name="decision">A finished decision.</param>
     /// <param name="streamId">The ledger stream, 16 bytes.</param>
     /// <param name="epoch">The ledger's epoch.</param>
     /// <param name="lostSinceLast">Decisions answered without a record since the last one.</param>
     /// <param name="into">Receives the body.</param>
-    public static void Encode(Decision decision, ReadOnlySpan<byte> streamId, uint epoch, ulong lostSinceLast, ProtoWriter into)
+    /// <param name="privacy">The keys; without them, what should be hashed or sealed is masked.</param>
+    public static RecordShortfall Encode(
+        Decision decision, ReadOnlySpan<byte> streamId, uint epoch, ulong lostSinceLast, ProtoWriter into, RecordPrivacy? privacy = null)
     {
         var batch = decision.Batch;
         var terms = decision.Terms;
+        var shown = ShownFields.Of(terms.RecordPlan, privacy?.Hash);
         into.Clear();
         into.Bytes(1, streamId);
         into.FixedUInt32(2, epoch);
         into.FixedUInt64(4, (ulong)decision.TimeUnixNanos);
-        WriteTrace(decision, into);
-        into.Bytes(7, batch[batch.RequestId]);
-        WriteText(8, decision.Caller, into);
+        WriteTrace(decision, shown, into);
+        WriteIdentifier(7, RecordParts.RequestId, "request_id"u8, batch[batch.RequestId], shown, into);
+        WriteCaller(decision, shown, into);
         into.Bytes(9, batch[batch.Surface]);
-        into.Bytes(10, batch[batch.Territory]);
-        into.Bytes(11, batch[batch.AgeBand]);
-        into.Bytes(12, batch[batch.Experiment]);
+        WriteViewer(batch, shown, into);
         into.Bytes(13, batch.EffectivePurpose);
         into.Bytes(14, terms.Policy);
         into.Bytes(15, terms.PolicyRevision);
@@ -38,36 +41,103 @@ internal static class DecisionRecordEncoder
         WriteBundles(decision, into);
         WriteClassifiers(terms, into);
         into.UInt32(20, (uint)batch.Count);
-        WriteColumn(21, batch, batch.Ids, into);
-        WriteColumn(22, batch, batch.ContentVersions, into);
-        into.Bytes(23, decision.InputDigests);
+        WriteIdentifiers(decision, shown, into);
         into.PackedFloats(24, decision.Scores.All);
         DecisionColumns.WriteVerdicts(decision, into, actions: 25, ruleIndexes: 26, bases: 27);
         into.PackedFloats(28, decision.Verdicts.Margins);
-        WriteAttributes(decision, into);
+        WriteAttributes(decision, shown, into);
         DecisionColumns.WriteRules(decision, 30, into);
         DecisionColumns.WriteDegradations(decision, 31, into);
         WriteShadows(decision, into);
         into.UInt32(33, decision.BudgetMicros);
         into.UInt32(34, decision.EngineMicros);
         into.UInt64(35, lostSinceLast);
+        return PrivateFields.Write(decision, streamId, epoch, privacy, into);
     }
 
-    private static void WriteTrace(Decision decision, ProtoWriter into)
+    /// <summary>Only what a policy may leave out, as far as <paramref name="shown"/> shows it: the inside of sealed fields.</summary>
+    public static void WriteShown(Decision decision, in ShownFields shown, ProtoWriter into)
     {
-        if (decision.TraceId != default)
+        var batch = decision.Batch;
+        WriteTrace(decision, shown, into);
+        WriteIdentifier(7, RecordParts.RequestId, "request_id"u8, batch[batch.RequestId], shown, into);
+        WriteCaller(decision, shown, into);
+        WriteViewer(batch, shown, into);
+        WriteIdentifiers(decision, shown, into);
+        WriteAttributes(decision, shown, into);
+        if (shown.Has(RecordParts.Inputs))
+        {
+            InputCapture.Write(40, batch, decision.Terms.RecordPlan, into);
+        }
+    }
+
+    private static void WriteTrace(Decision decision, in ShownFields shown, ProtoWriter into)
+    {
+        if (decision.TraceId != default && shown.Has(RecordParts.Trace))
         {
             decision.TraceId.CopyTo(into.Delimit(5, 16));
             decision.SpanId.CopyTo(into.Delimit(6, 8));
         }
     }
 
-    private static void WriteText(int field, string text, ProtoWriter into)
+    private static void WriteCaller(Decision decision, in ShownFields shown, ProtoWriter into)
     {
-        if (text.Length > 0)
+        // The longest IPv6 address with a scope is shorter.
+        Span<byte> utf8 = stackalloc byte[256];
+        _ = Utf8.FromUtf16(decision.Caller, utf8, out _, out var length);
+        WriteIdentifier(8, RecordParts.Caller, "caller"u8, utf8[..length], shown, into);
+    }
+
+    private static void WriteViewer(CandidateBatch batch, in ShownFields shown, ProtoWriter into)
+    {
+        into.Bytes(10, shown.Has(RecordParts.Territory) ? batch[batch.Territory] : []);
+        into.Bytes(11, shown.Has(RecordParts.AgeBand) ? batch[batch.AgeBand] : []);
+        into.Bytes(12, shown.Has(RecordParts.Experiment) ? batch[batch.Experiment] : []);
+    }
+
+    private static void WriteIdentifiers(Decision decision, in ShownFields shown, ProtoWriter into)
+    {
+        var batch = decision.Batch;
+        WriteIdentifiers(21, RecordParts.CandidateIds, "candidate_ids"u8, batch, batch.Ids, shown, into);
+        WriteIdentifiers(22, RecordParts.ContentVersions, "content_versions"u8, batch, batch.ContentVersions, shown, into);
+        into.Bytes(23, shown.Has(RecordParts.InputDigests) ? decision.InputDigests : []);
+    }
+
+    private static void WriteIdentifier(
+        int field, RecordParts part, ReadOnlySpan<byte> path, ReadOnlySpan<byte> value, in ShownFields shown, ProtoWriter into)
+    {
+        if (value.IsEmpty || !shown.Has(part))
         {
-            var size = System.Text.Encoding.UTF8.GetByteCount(text);
-            System.Text.Encoding.UTF8.GetBytes(text, into.Delimit(field, size));
+            return;
+        }
+
+        if (shown.KeyFor(part) is { } key)
+        {
+            key.Write(path, value, into.Delimit(field, HashKey.TextLength));
+            return;
+        }
+
+        into.Element(field, value);
+    }
+
+    private static void WriteIdentifiers(
+        int field, RecordParts part, ReadOnlySpan<byte> path, CandidateBatch batch, Utf8Column column, in ShownFields shown, ProtoWriter into)
+    {
+        if (!shown.Has(part))
+        {
+            return;
+        }
+
+        if (shown.KeyFor(part) is not { } key)
+        {
+            WriteColumn(field, batch, column, into);
+            return;
+        }
+
+        ReadOnlySpan<byte> buffer = batch.Buffer;
+        foreach (var slice in column.Slices)
+        {
+            key.Write(path, slice.In(buffer), into.Delimit(field, HashKey.TextLength));
         }
     }
 
@@ -109,10 +179,10 @@ internal static class DecisionRecordEncoder
         }
     }
 
-    private static void WriteAttributes(Decision decision, ProtoWriter into)
+    private static void WriteAttributes(Decision decision, in ShownFields shown, ProtoWriter into)
     {
         var batch = decision.Batch;
-        if (decision.Terms.ReadsLanguage && batch.Languages.Count > 0)
+        if (decision.Terms.ReadsLanguage && batch.Languages.Count > 0 && shown.Has(RecordParts.Languages))
         {
             var mark = into.Begin(29);
             into.Bytes(1, "language"u8);
@@ -120,9 +190,10 @@ internal static class DecisionRecordEncoder
             into.End(mark);
         }
 
-        foreach (var name in decision.Terms.Attributes)
+        for (var i = 0; i < decision.Terms.Attributes.Length; i++)
         {
-            if (batch.FindAttribute(name) is not { } column)
+            var name = decision.Terms.Attributes[i];
+            if (!shown.HasAttribute(i) || batch.FindAttribute(name) is not { } column)
             {
                 continue;
             }

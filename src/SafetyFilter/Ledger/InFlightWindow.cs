@@ -2,7 +2,7 @@ namespace SafetyFilter.Ledger;
 
 /// <summary>
 /// Records handed to Kafka and not yet acknowledged, in order. Bounds them, and knows up to where all are acknowledged
-/// without a hole. Acknowledgements come from other threads and, with <c>Flush</c>, from two at once.
+/// without a hole. A record that goes to two topics needs the word of both. Acknowledgements come from other threads and, with <c>Flush</c>, from two at once.
 /// </summary>
 internal sealed class InFlightWindow(int maxRecords, long maxBytes, ulong acknowledgedThrough)
 {
@@ -24,7 +24,8 @@ internal sealed class InFlightWindow(int maxRecords, long maxBytes, ulong acknow
     public int Count => Volatile.Read(ref _count);
 
     /// <summary>Adds a record behind the others, if there is room for it. One record always has room.</summary>
-    public bool TryAdd(ulong sequence, int bytes, ulong timeUnixNanos)
+    /// <param name="acknowledgements">How many it takes.</param>
+    public bool TryAdd(ulong sequence, int bytes, ulong timeUnixNanos, int acknowledgements = 1)
     {
         lock (_gate)
         {
@@ -33,7 +34,7 @@ internal sealed class InFlightWindow(int maxRecords, long maxBytes, ulong acknow
                 return false;
             }
 
-            _ring[(_head + _count) % _ring.Length] = new Entry(sequence, bytes, timeUnixNanos, Acknowledged: false);
+            _ring[(_head + _count) % _ring.Length] = new Entry(sequence, bytes, timeUnixNanos, acknowledgements);
             _count++;
             _bytes += bytes;
             if (_count == 1)
@@ -54,7 +55,7 @@ internal sealed class InFlightWindow(int maxRecords, long maxBytes, ulong acknow
         {
             Mark_NeedsLock(sequence);
             var moved = false;
-            while (_count > 0 && _ring[_head].Acknowledged)
+            while (_count > 0 && _ring[_head].Missing <= 0)
             {
                 Volatile.Write(ref _acknowledgedThrough, _ring[_head].Sequence);
                 _bytes -= _ring[_head].Bytes;
@@ -81,7 +82,7 @@ internal sealed class InFlightWindow(int maxRecords, long maxBytes, ulong acknow
             ref var entry = ref _ring[(_head + middle) % _ring.Length];
             if (entry.Sequence == sequence)
             {
-                entry = entry with { Acknowledged = true };
+                entry = entry with { Missing = entry.Missing - 1 };
                 return;
             }
 
@@ -96,5 +97,5 @@ internal sealed class InFlightWindow(int maxRecords, long maxBytes, ulong acknow
         }
     }
 
-    private record struct Entry(ulong Sequence, int Bytes, ulong TimeUnixNanos, bool Acknowledged);
+    private record struct Entry(ulong Sequence, int Bytes, ulong TimeUnixNanos, int Missing);
 }

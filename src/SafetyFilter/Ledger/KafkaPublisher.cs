@@ -1,7 +1,7 @@
 using System.Diagnostics;
-using Confluent.Kafka;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using SafetyFilter.Lineage.V1;
 
 namespace SafetyFilter.Ledger;
 
@@ -14,24 +14,21 @@ namespace SafetyFilter.Ledger;
 internal sealed class KafkaPublisher : IDisposable
 {
     private static readonly TimeSpan ShortestBackoff = TimeSpan.FromMilliseconds(200);
-    private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(100);
 
     private readonly Spool _spool;
     private readonly KafkaOptions _options;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
-    private readonly CloudEvent _events;
+    private readonly StreamPublication _stream;
     private readonly Thread _thread;
     private readonly ManualResetEventSlim _stop = new();
     private readonly ManualResetEventSlim _idle = new();
-    private volatile InFlightWindow _window;
     private string? _trouble;
 
     // Used only by the publisher's thread.
-    private PublishCursor? _cursor;
+    private readonly List<string> _leftStreams;
     private long _cursorSaved = Stopwatch.GetTimestamp();
-    private int _partition = -1;
     private ulong _seenThrough;
 
     // Damaged places that are known: every session reads the segment of the watermark from its start.
@@ -49,21 +46,16 @@ internal sealed class KafkaPublisher : IDisposable
         _options = options;
         _time = time;
         _logger = logger ?? NullLogger.Instance;
-        _events = new CloudEvent(spool.StreamId, options.Source);
-        _cursor = PublishCursor.Read(spool.StreamFolder);
-        if (_cursor is not null && string.Equals(_cursor.Topic, options.Topic, StringComparison.Ordinal))
-        {
-            _partition = _cursor.Partition;
-        }
-
+        _stream = new StreamPublication(spool.StreamId, spool.StreamFolder, options);
         _told = [.. spool.Recovery.Damages.Select(static damage => (damage.Path, damage.Offset))];
-        _seenThrough = _cursor?.PublishedThrough ?? 0;
-        _window = NewWindow(_seenThrough);
+        _seenThrough = spool.PublishedThrough = _stream.PublishedThrough;
+        _leftStreams = SpoolFolder.Streams(Path.GetDirectoryName(spool.StreamFolder)!);
+        _leftStreams.Remove(spool.StreamFolder);
         _thread = new Thread(Run) { IsBackground = true, Name = "ledger-publish" };
     }
 
     /// <summary>Kafka has acknowledged every record up to this one.</summary>
-    public ulong PublishedThrough => _window.AcknowledgedThrough;
+    public ulong PublishedThrough => _stream.PublishedThrough;
 
     /// <summary>Records that Kafka does not have yet.</summary>
     public ulong Lag => _spool.LastSequence - Math.Min(PublishedThrough, _spool.LastSequence);
@@ -73,7 +65,7 @@ internal sealed class KafkaPublisher : IDisposable
     {
         get
         {
-            var since = _window.OldestTimeUnixNanos;
+            var since = _stream.Window.OldestTimeUnixNanos;
             since = since != 0 ? since : Volatile.Read(ref _waitingSince);
             var now = Spool.UnixNanos(_time);
             return Lag == 0 || since == 0 || since > now ? TimeSpan.Zero : new TimeSpan((long)((now - since) / TimeSpan.NanosecondsPerTick));
@@ -134,10 +126,19 @@ internal sealed class KafkaPublisher : IDisposable
         while (!_stop.IsSet)
         {
             var before = PublishedThrough;
-            _window = NewWindow(before);
             Guarded(() =>
             {
-                using var session = new PublisherSession(_options, _window, _logger, OnTrouble);
+                while (_leftStreams.Count > 0 && PublishLeft(_leftStreams[0]))
+                {
+                    _leftStreams.RemoveAt(0);
+                }
+
+                if (_leftStreams.Count > 0)
+                {
+                    return;
+                }
+
+                using var session = new PublisherSession(_options, _stream.Restart(), _logger, OnTrouble);
                 Interlocked.Increment(ref _producers);
                 Publish(session);
             });
@@ -148,7 +149,7 @@ internal sealed class KafkaPublisher : IDisposable
             });
             if (!_stop.IsSet)
             {
-                backoff = PublishedThrough > before ? ShortestBackoff : TimeSpan.FromTicks(Math.Min(backoff.Ticks * 2, LongestBackoff.Ticks));
+                backoff = PublishedThrough > before ? ShortestBackoff : TimeSpan.FromTicks(Math.Min(backoff.Ticks * 2, _options.LongestBackoff.Ticks));
                 LedgerLog.NewProducer(_logger, _options.Topic, PublishedThrough, backoff, Trouble ?? "");
                 _stop.Wait(backoff);
             }
@@ -170,13 +171,17 @@ internal sealed class KafkaPublisher : IDisposable
 
     private void Publish(PublisherSession session)
     {
-        if (_partition < 0)
-        {
-            _partition = _options.Partition >= 0 ? _options.Partition : session.ChoosePartition(_spool.StreamId);
-        }
-
+        _stream.Locate(session);
         using var reader = SpoolReader.OpenStream(_spool.StreamFolder, from: PublishedThrough + 1, follow: true);
         var handedOver = PublishedThrough;
+        var evidence = "";
+        bool Wait()
+        {
+            _stream.Window.WaitForRoom(Tick);
+            SaveCursor(force: false);
+            return !_stop.IsSet && session.Failure is null;
+        }
+
         while (!_stop.IsSet && session.Failure is null)
         {
             SaveCursor(force: false);
@@ -189,12 +194,16 @@ internal sealed class KafkaPublisher : IDisposable
             switch (reader.Read())
             {
                 case SpoolRead.Record:
-                    if (!HandOver(session, reader))
+                    AdmitBefore(reader, handedOver, evidence);
+                    if (!_stream.HandOver(session, reader, Wait))
                     {
                         return;
                     }
 
+                    // From here on the window tells the age.
+                    Volatile.Write(ref _waitingSince, 0);
                     handedOver = reader.Sequence;
+                    evidence = "";
                     break;
                 case SpoolRead.Damage when reader.Damage.Kind == DamageKind.Unreadable:
                     // Its records may all be there: what lies behind must not move the watermark past them.
@@ -202,7 +211,7 @@ internal sealed class KafkaPublisher : IDisposable
                     return;
                 case SpoolRead.Damage:
                     var damage = reader.Damage;
-                    SpoolRecovery.KeepWhole(_spool.StreamFolder, damage.Path);
+                    evidence = SpoolRecovery.KeepWhole(_spool.StreamFolder, damage.Path);
                     if (_told.Add((damage.Path, damage.Offset)))
                     {
                         Interlocked.Increment(ref _damages);
@@ -217,35 +226,82 @@ internal sealed class KafkaPublisher : IDisposable
         }
     }
 
-    private bool HandOver(PublisherSession session, SpoolReader reader)
+    /// <summary>Sequences that were jumped over are lost: that is noted durably, and recorded if the spool is open, before anything goes past them.</summary>
+    private void AdmitBefore(SpoolReader reader, ulong handedOver, string evidence)
     {
-        var record = reader.Payload.ToArray();
-        _ = RecordFields.TryRead(record, out var fields);
-        while (!_window.TryAdd(reader.Sequence, record.Length, fields.TimeUnixNanos))
+        // Without a cursor the oldest segment is where publishing begins.
+        var first = handedOver != 0 ? handedOver + 1 : SpoolFolder.Segments(_spool.StreamFolder)[0].FirstSequence;
+        if (first < reader.Sequence)
         {
-            _window.WaitForRoom(Tick);
-            SaveCursor(force: false);
-            if (_stop.IsSet || session.Failure is not null)
+            var cause = evidence.Length > 0 ? Gap.Types.Cause.Damage : Gap.Types.Cause.LostByDisk;
+            _spool.Gaps.Admit(new LostRange(first, reader.Sequence - 1, cause, evidence, EmptyLeaves: false));
+        }
+    }
+
+    /// <summary>
+    /// What a stream before this one left: its records come first. False when there is more to do, with another producer. Its
+    /// damaged places stay without a Gap record, because nothing is appended to it any more.
+    /// </summary>
+    private bool PublishLeft(string folder)
+    {
+        var left = new StreamPublication(Guid.ParseExact(Path.GetFileName(folder), "N"), folder, _options);
+        using (var reader = SpoolReader.OpenStream(folder, from: left.PublishedThrough + 1))
+        {
+            if (reader.Read() == SpoolRead.End)
             {
-                return false;
+                return true;
             }
         }
 
-        // From here on the window tells the age.
-        Volatile.Write(ref _waitingSince, 0);
-        var message = new Message<byte[], byte[]>
+        using var session = new PublisherSession(_options, left.Window, _logger, OnTrouble);
+        left.Locate(session);
+        bool Wait()
         {
-            Key = _events.Key,
-            Value = record,
-            Timestamp = new Timestamp(CloudEvent.TimeOf(fields.TimeUnixNanos), TimestampType.CreateTime),
-            Headers = _events.HeadersFor(reader.Type, reader.Epoch, reader.Sequence, fields.TimeUnixNanos),
-        };
-        while (!session.TryProduce(new TopicPartition(_options.Topic, _partition), message))
+            left.Window.WaitForRoom(Tick);
+            return !_stop.IsSet && session.Failure is null;
+        }
+
+        try
         {
-            _window.WaitForRoom(Tick);
-            if (_stop.IsSet || session.Failure is not null)
+            var through = left.PublishedThrough;
+            using var records = SpoolReader.OpenStream(folder, from: through + 1);
+            while (records.Read() is var read && read != SpoolRead.End)
             {
-                return false;
+                if (read == SpoolRead.Damage)
+                {
+                    if (records.Damage.Kind == DamageKind.Unreadable)
+                    {
+                        OnTrouble($"'{records.Damage.Path}' cannot be read at {records.Damage.Offset}: {records.Damage.Reason}");
+                        return false;
+                    }
+
+                    SpoolRecovery.KeepWhole(folder, records.Damage.Path);
+                    continue;
+                }
+
+                if (!left.HandOver(session, records, Wait))
+                {
+                    return false;
+                }
+
+                through = records.Sequence;
+            }
+
+            while (left.PublishedThrough < through)
+            {
+                if (!Wait())
+                {
+                    return false;
+                }
+            }
+        }
+        finally
+        {
+            if (left.PublishedThrough != (left.Cursor?.PublishedThrough ?? 0))
+            {
+                left.SaveCursor();
+                left.DeletePublished(left.PublishedThrough);
+                LedgerLog.PublishedLeft(_logger, folder, left.PublishedThrough);
             }
         }
 
@@ -257,7 +313,7 @@ internal sealed class KafkaPublisher : IDisposable
         var through = PublishedThrough;
         if (through != _seenThrough)
         {
-            _seenThrough = through;
+            _seenThrough = _spool.PublishedThrough = through;
             if (Interlocked.Exchange(ref _trouble, null) is not null)
             {
                 LedgerLog.PublishingResumed(_logger, _options.Topic, through);
@@ -269,49 +325,24 @@ internal sealed class KafkaPublisher : IDisposable
             _idle.Set();
         }
 
-        if (through == (_cursor?.PublishedThrough ?? 0) || (!force && Stopwatch.GetElapsedTime(_cursorSaved) < _options.CursorInterval))
+        if (through == (_stream.Cursor?.PublishedThrough ?? 0) || (!force && Stopwatch.GetElapsedTime(_cursorSaved) < _options.CursorInterval))
         {
             return;
         }
 
         _cursorSaved = Stopwatch.GetTimestamp();
-        var cursor = new PublishCursor(through, _options.Topic, _partition);
         try
         {
-            if (cursor.Write(_spool.StreamFolder) is not 0 and var error)
-            {
-                throw new IOException(NativeFile.Describe(error));
-            }
+            _stream.SaveCursor();
 
-            _cursor = cursor;
-            DeletePublished(through);
+            // What the next start needs to find the tree again stays.
+            _stream.DeletePublished(_spool.Notary.RecoverableFrom);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             // Nothing is lost: a restart publishes more again than it would have to, and segments stay longer.
             Interlocked.Increment(ref _cursorFailures);
             LedgerLog.CursorFailed(_logger, _spool.StreamFolder, error.Message);
-        }
-    }
-
-    /// <summary>Only after the cursor is durable: otherwise a crash between the two would start from a hole.</summary>
-    private void DeletePublished(ulong through)
-    {
-        var segments = SpoolFolder.Segments(_spool.StreamFolder);
-        long kept = 0;
-        var last = segments.Count - 2;
-        for (; last >= 0; last--)
-        {
-            if (segments[last + 1].FirstSequence - 1 <= through && (kept += new FileInfo(segments[last].Path).Length) > _options.RetainPublishedBytes)
-            {
-                break;
-            }
-        }
-
-        // The oldest first: who reads meanwhile, or after a crash in between, finds what is left in one piece.
-        for (var index = 0; index <= last; index++)
-        {
-            File.Delete(segments[index].Path);
         }
     }
 
@@ -335,6 +366,4 @@ internal sealed class KafkaPublisher : IDisposable
         var found = reader.Read() == SpoolRead.Record && RecordFields.TryRead(reader.Payload, out var fields) ? fields.TimeUnixNanos : 0;
         Volatile.Write(ref _waitingSince, found);
     }
-
-    private InFlightWindow NewWindow(ulong through) => new(_options.MaxInFlightRecords, _options.MaxInFlightBytes, through);
 }

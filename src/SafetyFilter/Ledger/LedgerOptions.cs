@@ -5,7 +5,36 @@ internal sealed class LedgerOptions
 {
     public SpoolOptions Spool { get; set; } = new();
 
+    public SigningOptions Signing { get; set; } = new();
+
     public KafkaOptions Kafka { get; set; } = new();
+
+    public PrivacyOptions Privacy { get; set; } = new();
+
+    public ArchiveOptions Archive { get; set; } = new();
+}
+
+/// <summary>Configuration section <c>Ledger:Privacy</c>: the keys of policies that hash or seal. Files are relative to the spool folder, or absolute.</summary>
+internal sealed class PrivacyOptions
+{
+    /// <summary>32 bytes in base64 on a line; made when a policy hashes and there is none. Sidecars that share it have comparable hashes.</summary>
+    public string HashKeyFile { get; set; } = "hash.key";
+
+    /// <summary>A key per subject; made when a policy seals. A file of its own per sidecar.</summary>
+    public string SubjectKeysFile { get; set; } = "subjects.keys";
+
+    /// <summary>1,000,000: 64 bytes of disk and about 40 of memory each. Past it, what would be sealed for new subjects is masked.</summary>
+    public int MaxSubjects { get; set; } = 1_000_000;
+}
+
+/// <summary>Configuration section <c>Ledger:Archive</c>.</summary>
+internal sealed class ArchiveOptions
+{
+    /// <summary>
+    /// Where policies and bundles that served are kept by digest, for whoever recomputes decisions later; relative to the spool folder,
+    /// or absolute. Empty: nowhere. Only grows: a bundle is a few MiB, and new ones are rare.
+    /// </summary>
+    public string Folder { get; set; } = "archive";
 }
 
 /// <summary>Configuration section <c>Ledger:Spool</c>.</summary>
@@ -27,12 +56,50 @@ internal sealed class SpoolOptions
     /// <summary>100 ms: what a loss of power may cost at the level "process". fdatasync was seen to take up to 184 ms.</summary>
     public TimeSpan SyncInterval { get; set; } = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>1 ms, the ranker's patience: how long an append may wait for the next segment before it is refused.</summary>
+    /// <summary>
+    /// 1 ms, the ranker's patience: how long an answer may wait for the next segment (levels "process" and "disk") and then for
+    /// the disk (level "disk"). Then it is late, and the surface's policy says what that means.
+    /// </summary>
     public TimeSpan AppendPatience { get; set; } = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>
+    /// 16 MiB, about 5 s of 1,000 decisions a second with 3 KB each: records that wait in memory for a segment. 0: none do.
+    /// </summary>
+    public int MemoryBacklogBytes { get; set; } = 16 << 20;
+
+    /// <summary>
+    /// 0: the volume's size is the limit. Otherwise the stream's folder does not grow past this, and a spool at its limit is a
+    /// full disk: for a volume that others use too.
+    /// </summary>
+    public long MaxBytes { get; set; }
+
+    /// <summary>
+    /// 1 GiB, 16 segments of the default size, some minutes of 1,000 decisions a second: with less space left a warning is logged.
+    /// </summary>
+    public long WarnFreeBytes { get; set; } = 1L << 30;
 
     /// <summary>What <see cref="MaxRecordBytes"/> comes to.</summary>
     public int RecordLimit(bool publishes) =>
         MaxRecordBytes != 0 ? MaxRecordBytes : publishes ? 990_000 : SegmentFormat.MaxPayload;
+}
+
+/// <summary>Configuration section <c>Ledger:Signing</c>. Checkpoints are always signed.</summary>
+internal sealed class SigningOptions
+{
+    /// <summary>
+    /// Empty: <c>identity.key</c> in the spool's folder. The key that certifies each run's own key; made when missing, so that a
+    /// first start needs nothing. Whoever can read it can speak for this ledger: mount it from where secrets are kept.
+    /// </summary>
+    public string IdentityKeyFile { get; set; } = "";
+
+    /// <summary>1 s while records come: what a ledger rewritten later could hide, where CloudTrail takes an hour and SQL ledgers 30 s.</summary>
+    public TimeSpan CheckpointInterval { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>1,000: sooner than the interval under load, at the next sync. A restart reads about this many records to find its tree.</summary>
+    public int CheckpointRecords { get; set; } = 1000;
+
+    /// <summary>10 s while none come: a stream without a fresh checkpoint is dead.</summary>
+    public TimeSpan HeartbeatInterval { get; set; } = TimeSpan.FromSeconds(10);
 }
 
 /// <summary>Configuration section <c>Ledger:Kafka</c>. Off unless <see cref="BootstrapServers"/> is set.</summary>
@@ -42,6 +109,12 @@ internal sealed class KafkaOptions
     public string BootstrapServers { get; set; } = "";
 
     public string Topic { get; set; } = "safetyfilter.decisions";
+
+    /// <summary>
+    /// Takes every checkpoint a second time, so that it can have other readers and another retention than decisions. A checkpoint counts as
+    /// published when both topics have it. Empty: off.
+    /// </summary>
+    public string CheckpointTopic { get; set; } = "safetyfilter.checkpoints";
 
     /// <summary>The partition of this stream. -1: chosen once by hash of the stream id, then kept with the cursor.</summary>
     public int Partition { get; set; } = -1;
@@ -63,6 +136,12 @@ internal sealed class KafkaOptions
 
     /// <summary>1 s: how much a restart publishes again, at most.</summary>
     public TimeSpan CursorInterval { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>
+    /// 10 s: the longest pause before another producer is tried after an error that no retry mends, such as a missing
+    /// permission. The pause doubles from 200 ms, so that a mended permission is found soon and a lasting one costs little.
+    /// </summary>
+    public TimeSpan LongestBackoff { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>0: a segment goes as soon as Kafka has acknowledged all of it. More keeps the newest published ones up to this size.</summary>
     public long RetainPublishedBytes { get; set; }

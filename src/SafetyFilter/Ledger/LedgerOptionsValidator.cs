@@ -23,11 +23,30 @@ internal static class LedgerOptionsValidator
             spool.SyncInterval, "Use 1 ms to 10 s.");
         Check(errors, spool.AppendPatience >= TimeSpan.Zero && spool.AppendPatience <= TimeSpan.FromSeconds(10), "Spool:AppendPatience",
             spool.AppendPatience, "Use 0 to 10 s.");
+        Check(errors, spool.MemoryBacklogBytes is >= 0 and <= 1 << 30, "Spool:MemoryBacklogBytes", spool.MemoryBacklogBytes, "Use 0 (none) to 1 GiB.");
+        Check(errors, spool.MaxBytes == 0 || spool.MaxBytes / 3 >= spool.SegmentBytes, "Spool:MaxBytes", spool.MaxBytes,
+            "Use at least three times SegmentBytes, or 0 for what the volume has.");
+        Check(errors, spool.WarnFreeBytes >= 0, "Spool:WarnFreeBytes", spool.WarnFreeBytes, "Use 0 (never warn) or more bytes.");
+
+        var signing = options.Signing;
+        Check(errors, signing.CheckpointInterval >= TimeSpan.FromMilliseconds(10) && signing.CheckpointInterval <= TimeSpan.FromMinutes(1),
+            "Signing:CheckpointInterval", signing.CheckpointInterval, "Use 10 ms to 1 min.");
+        Check(errors, signing.CheckpointRecords is >= 1 and <= 1_000_000, "Signing:CheckpointRecords", signing.CheckpointRecords,
+            "Use 1 to 1,000,000.");
+        Check(errors, signing.HeartbeatInterval >= signing.CheckpointInterval && signing.HeartbeatInterval <= TimeSpan.FromMinutes(10),
+            "Signing:HeartbeatInterval", signing.HeartbeatInterval, "Use CheckpointInterval to 10 min.");
+
+        var privacy = options.Privacy;
+        Check(errors, privacy.HashKeyFile.Length > 0, "Privacy:HashKeyFile", privacy.HashKeyFile, "Name a file; it is made when a policy hashes.");
+        Check(errors, privacy.SubjectKeysFile.Length > 0, "Privacy:SubjectKeysFile", privacy.SubjectKeysFile, "Name a file; it is made when a policy seals.");
+        Check(errors, privacy.MaxSubjects is >= 1 and <= 100_000_000, "Privacy:MaxSubjects", privacy.MaxSubjects, "Use 1 to 100,000,000.");
 
         var kafka = options.Kafka;
         if (kafka.Enabled)
         {
             Check(errors, kafka.Topic.Length is > 0 and <= 249, "Kafka:Topic", kafka.Topic, "Use a topic name of 1 to 249 characters.");
+            Check(errors, kafka.CheckpointTopic.Length <= 249 && !string.Equals(kafka.CheckpointTopic, kafka.Topic, StringComparison.Ordinal),
+                "Kafka:CheckpointTopic", kafka.CheckpointTopic, "Use a topic name of its own, or nothing for none.");
             Check(errors, kafka.Source.Length > 0, "Kafka:Source", kafka.Source, "CloudEvents need a source; use a URI reference.");
             Check(errors, kafka.Partition >= -1, "Kafka:Partition", kafka.Partition, "Use a partition's number, or -1 to have it chosen.");
             Check(errors, kafka.Compression is "none" or "gzip" or "snappy" or "lz4" or "zstd", "Kafka:Compression", kafka.Compression,
@@ -39,6 +58,8 @@ internal static class LedgerOptionsValidator
                 "Use 1 to 1,000,000.");
             Check(errors, kafka.CursorInterval >= TimeSpan.Zero && kafka.CursorInterval <= TimeSpan.FromMinutes(1), "Kafka:CursorInterval",
                 kafka.CursorInterval, "Use 0 to 1 min.");
+            Check(errors, kafka.LongestBackoff >= TimeSpan.FromMilliseconds(200) && kafka.LongestBackoff <= TimeSpan.FromMinutes(5), "Kafka:LongestBackoff",
+                kafka.LongestBackoff, "Use 200 ms to 5 min.");
             Check(errors, kafka.RetainPublishedBytes >= 0, "Kafka:RetainPublishedBytes", kafka.RetainPublishedBytes, "Use 0 or more bytes.");
             foreach (var (name, value) in kafka.Producer)
             {

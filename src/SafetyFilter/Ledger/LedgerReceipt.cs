@@ -24,11 +24,17 @@ internal enum AppendResult : byte
     /// <summary>The record is longer than <see cref="SpoolOptions.MaxRecordBytes"/>.</summary>
     TooLarge = 1,
 
-    /// <summary>The segment is full and there is no next one: the disk is full, failing or slow.</summary>
+    /// <summary>There is no room for it: the disk is full or failing, and so is the memory that stands in for it.</summary>
     Unavailable = 2,
 
     /// <summary>The spool was closed.</summary>
     Closed = 3,
+
+    /// <summary>A segment did not come in time, and the surface's policy refuses then.</summary>
+    Late = 4,
+
+    /// <summary>No room, and the surface's policy has the decision given all the same: it was counted as lost.</summary>
+    Lost = 5,
 }
 
 /// <summary>Where a record stands in the ledger. The stream is the spool's.</summary>

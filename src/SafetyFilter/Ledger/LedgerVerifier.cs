@@ -2,57 +2,24 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Google.Protobuf;
 using SafetyFilter.Ledger.Proof;
+using SafetyFilter.Ledger.Verify;
 using SafetyFilter.Lineage.V1;
 
 namespace SafetyFilter.Ledger;
 
-internal enum FindingKind
-{
-    /// <summary>Sequences that are not there.</summary>
-    Gap,
-
-    /// <summary>Two different records with the same stream, epoch and sequence.</summary>
-    Conflict,
-
-    /// <summary>A sequence that two epochs gave: a run did not know all that the one before it had done.</summary>
-    Renumbered,
-
-    /// <summary>A record that came after a later one.</summary>
-    OutOfOrder,
-
-    /// <summary>Epochs that do not follow each other as their first and last records say.</summary>
-    EpochChain,
-
-    /// <summary>A frame or header that says something else than its record.</summary>
-    Mismatch,
-
-    /// <summary>Bytes under a valid checksum that are no record of lineage.proto.</summary>
-    Malformed,
-
-    /// <summary>Bytes in a segment that are no record, or that cannot be read.</summary>
-    Damage,
-
-    /// <summary>Bytes after the last record. The sidecar's next start cuts them off and says so in its EpochStart.</summary>
-    TornTail,
-}
-
-/// <param name="Source">The segment file, or topic and partition.</param>
-/// <param name="Position">The byte offset in the file, or the message's offset in the partition.</param>
-internal readonly record struct LedgerFinding(FindingKind Kind, string Source, long Position, Guid StreamId, ulong Sequence, string Text);
-
 /// <summary>
-/// Reads records in the order in which they lie and finds what is missing, doubled, out of order or damaged. Keeps a bounded
-/// memory of leaf hashes, so that ledgers of any length can be read. Not thread-safe.
+/// Reads records in the order in which they lie and finds what is missing, doubled, out of order, damaged, or not what was signed.
+/// Keeps a bounded memory of leaf hashes, so that ledgers of any length can be read. Not thread-safe.
 /// </summary>
 /// <remarks>
-/// It cannot see that records are missing at the newest end, nor a ledger that was rewritten as a whole: receipts and
-/// checkpoints are for that.
+/// On its own it cannot see that records are missing at the newest end, nor a ledger that was rewritten as a whole under
+/// another identity: a pinned identity, receipts and checkpoints from elsewhere (<see cref="VerifierOptions"/>) are for that.
 /// </remarks>
-internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 1 << 18) : IDisposable
+internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposable
 {
-    private readonly Dictionary<Guid, StreamState> _streams = [];
-    private readonly List<LedgerFinding> _findings = [];
-    private readonly List<string> _notes = [];
+    private readonly VerifierOptions _options = options ?? new VerifierOptions();
+    private readonly Verdict _verdict = new((options ?? new VerifierOptions()).MaxFindings);
+    private readonly Dictionary<Guid, StreamAudit> _streams = [];
     private readonly HashSet<RecordType> _unknownTypes = [];
     private readonly IncrementalHash _sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
@@ -67,36 +34,40 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
     public long Repeats { get; private set; }
 
     /// <summary>Decisions that records admit to be missing.</summary>
-    public long AdmittedLosses { get; private set; }
+    public long AdmittedLosses => _streams.Values.Sum(static stream => (long)stream.Losses.Admitted);
+
+    /// <summary>Decisions that were recorded and then not given.</summary>
+    public long Withdrawals => _streams.Values.Sum(static stream => stream.Losses.Withdrawals);
 
     public long Bytes { get; private set; }
 
-    /// <summary>All findings, also those past the first <c>maxFindings</c>, which are only counted.</summary>
-    public long FindingCount { get; private set; }
+    /// <summary>All findings, also those past the first <see cref="VerifierOptions.MaxFindings"/>, which are only counted.</summary>
+    public long FindingCount => _verdict.FindingCount;
 
-    public IReadOnlyList<LedgerFinding> Findings => _findings;
+    public IReadOnlyList<LedgerFinding> Findings => _verdict.Findings;
 
     /// <summary>What an auditor should know and what is nobody's fault.</summary>
-    public IReadOnlyList<string> Notes => _notes;
+    public IReadOnlyList<string> Notes => _verdict.Notes;
 
-    public IEnumerable<StreamSummary> Streams =>
-        _streams.Values.Select(static stream => new StreamSummary(stream.Id, stream.First, stream.Next - 1, stream.FirstEpoch, stream.Epoch));
+    public IEnumerable<StreamSummary> Streams => _streams.Values.Select(StreamSummary.Of);
+
+    /// <summary>The proof of the wanted record; null when it is not here, or no signed checkpoint covers it.</summary>
+    public InclusionResult? Inclusion => _options.Wanted is { } wanted ? _streams.GetValueOrDefault(wanted.StreamId)?.Tree.Inclusion : null;
 
     public bool IsVerified => FindingCount == 0;
 
-    /// <summary>Verifies a spool folder, a stream's folder or one segment file. False with a message when there is nothing to verify.</summary>
-    public bool AddSpool(string path, out string? error)
-    {
-        if (!SpoolSource.TryOpen(path, out var source, out error))
-        {
-            return false;
-        }
+    /// <summary>Verifies spool folders, stream folders or segment files. False with a message when there is nothing to verify.</summary>
+    public bool AddSpool(string path, out string? error) => SpoolSource.TryOpen(path, out var source, out error) && AddSpool(source, out error);
 
+    /// <param name="stop">Throws when it is cancelled.</param>
+    public bool AddSpool(SpoolSource source, out string? error, CancellationToken stop = default)
+    {
+        error = null;
         foreach (var part in source.Streams)
         {
             var before = Records + FindingCount;
             using var reader = part.Open();
-            AddRecords(reader, part.IsFolder ? part.Path : null);
+            AddRecords(reader, part.IsFolder ? part.Path : null, stop);
             if (Records + FindingCount == before)
             {
                 error = $"'{part.Path}' holds no records: nothing to verify. If it had any, they are gone.";
@@ -106,7 +77,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
         Finish();
         if (error is not null && FindingCount > 0)
         {
-            _notes.Add(error);
+            _verdict.Note(error);
             error = null;
         }
 
@@ -115,13 +86,14 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
 
     /// <summary>Takes what a reader finds.</summary>
     /// <param name="streamFolder">Where cursor.json tells what was published, and so may be deleted; null when only the records count.</param>
-    public void AddRecords(SpoolReader reader, string? streamFolder)
+    public void AddRecords(SpoolReader reader, string? streamFolder, CancellationToken stop = default)
     {
         ulong first = 0;
         ulong last = 0;
         var lastSegment = "";
         while (reader.Read() is var read && read != SpoolRead.End)
         {
+            stop.ThrowIfCancellationRequested();
             if (read == SpoolRead.Damage)
             {
                 AddDamage(reader.Damage);
@@ -143,8 +115,7 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
         // Asked for only now: while this read, a publisher may have published and deleted more.
         if (streamFolder is not null && first > 1 && PublishedThrough(streamFolder) is var published && first > published + 1)
         {
-            var fields = new RecordFields { Sequence = published + 1 };
-            Find(FindingKind.Gap, streamFolder, 0, fields,
+            _verdict.Find(FindingKind.Gap, new RecordPlace(streamFolder, 0, default, published + 1),
                 $"the oldest record here is {first}, but cursor.json says that Kafka has {published} and not more: {published + 1} to {first - 1} are missing");
         }
     }
@@ -157,62 +128,56 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
         Bytes += record.Length;
         if (!RecordFields.TryRead(record, out var fields))
         {
-            Find(FindingKind.Malformed, source, position, default, "is no record with stream, epoch and sequence");
+            _verdict.Find(FindingKind.Malformed, new RecordPlace(source, position, default, 0), "is no record with stream, epoch and sequence");
             return;
         }
 
+        var place = new RecordPlace(source, position, fields.StreamId, fields.Sequence);
         if (type > RecordType.Activation && _unknownTypes.Add(type.Value))
         {
-            _notes.Add($"'{source}' has records of type {(int)type.Value}, which a later version may know: place and checksum are checked, content is not");
+            var text = $"'{source}' has records of type {(int)type.Value}, which a later version may know: place, checksum and leaf are checked, content is not";
+            _verdict.Note(text);
+            if (_options.Strict)
+            {
+                _verdict.Find(FindingKind.Strict, place, text);
+            }
         }
 
         if (type is null)
         {
-            Find(FindingKind.Mismatch, source, position, fields, "has no known record type");
+            _verdict.Find(FindingKind.Mismatch, place, "has no known record type");
             return;
         }
 
-        var hash = TreeHash.OfLeaf(_sha, record);
-        var leaf = MemoryMarshal.Read<UInt128>(hash);
+        var leaf = TreeHash.OfLeaf(_sha, record);
+        var half = MemoryMarshal.Read<UInt128>(leaf);
         if (!_streams.TryGetValue(fields.StreamId, out var stream))
         {
-            stream = new StreamState(fields, repeatWindow);
+            stream = new StreamAudit(fields, _options, _verdict);
             _streams.Add(fields.StreamId, stream);
-            if (fields.Sequence > 1)
-            {
-                _notes.Add(
-                    $"stream {stream.Id:N} begins at sequence {fields.Sequence} here: " +
-                    "what came before is elsewhere (published and deleted, or expired)");
-            }
         }
-        else if (fields.Sequence < stream.Next)
+        else if (fields.Sequence < stream.Order.Next)
         {
-            AddEarlier(stream, source, position, fields, leaf);
+            AddEarlier(stream, place, type.Value, fields, record, leaf, half);
             return;
         }
-        else if (fields.Sequence > stream.Next)
+        else if (fields.Sequence > stream.Order.Next)
         {
-            stream.Missing.Add(new MissingRange(stream.Next, fields.Sequence - 1, source, position));
-            stream.CountIsComplete = false;
+            stream.Miss(place, isFinding: true);
         }
 
-        CheckEpoch(stream, source, position, type.Value, fields, record);
-        stream.Remember(fields.Sequence, leaf);
-        stream.Next = fields.Sequence + 1;
+        stream.Take(place, type.Value, fields, record, leaf, half);
         if (type == RecordType.Decision)
         {
             Decisions++;
             Candidates += (long)fields.CandidateCount;
-            AdmittedLosses += (long)fields.LostSinceLast;
-            stream.EpochDecisions++;
         }
     }
 
     public void AddDamage(in SpoolDamage damage)
     {
         var kind = damage.Kind == DamageKind.TornTail ? FindingKind.TornTail : FindingKind.Damage;
-        var fields = new RecordFields { Sequence = damage.AfterSequence };
-        Find(kind, damage.Path, damage.Offset, fields, Describe(damage));
+        _verdict.Find(kind, new RecordPlace(damage.Path, damage.Offset, default, damage.AfterSequence), Describe(damage));
     }
 
     public static string Describe(in SpoolDamage damage) => damage.Kind == DamageKind.Unreadable
@@ -224,14 +189,20 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
     {
         foreach (var stream in _streams.Values)
         {
-            foreach (var missing in stream.Missing)
-            {
-                var fields = new RecordFields { StreamId = stream.Id, Sequence = missing.First };
-                var text = $"{missing.Last - missing.First + 1} records are missing: {missing.First} to {missing.Last}";
-                Find(FindingKind.Gap, missing.Source, missing.Position, fields, text);
-            }
+            stream.Finish();
+        }
 
-            stream.Missing.Clear();
+        if (_options.Receipts is { } receipts)
+        {
+            ReceiptRules.FinishUnread(receipts, _verdict, _streams.ContainsKey, _options.OtherStreamsExist);
+        }
+
+        if (_options.Checkpoints is { } known && !_options.OtherStreamsExist)
+        {
+            foreach (var stream in known.Streams.Where(stream => !_streams.ContainsKey(stream)))
+            {
+                known.Finish(_verdict, stream, 0);
+            }
         }
     }
 
@@ -242,16 +213,17 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
 
     private void SkipPublished(SpoolReader reader, ulong from)
     {
-        if (RecordFields.TryRead(reader.Payload, out var fields) && _streams.TryGetValue(fields.StreamId, out var stream) && stream.Next == from)
+        if (!RecordFields.TryRead(reader.Payload, out var fields) || !_streams.TryGetValue(fields.StreamId, out var stream) || stream.Order.Next != from)
         {
-            _notes.Add($"stream {stream.Id:N}: {from} to {reader.Sequence - 1} were published and deleted while this was read");
-            stream.Next = reader.Sequence;
-
-            // What the epoch before said of its end went with them: take the next one's word.
-            var start = reader.Type == RecordType.EpochStart && TryParse(EpochStart.Parser, reader.Payload, out var parsed) ? parsed : null;
-            stream.Begin(start?.PreviousEpoch ?? fields.Epoch, reader.Sequence, complete: false);
-            stream.EpochEnded = start?.PreviousEndedCleanly ?? false;
+            return;
         }
+
+        _verdict.Note($"stream {fields.StreamId:N}: {from} to {reader.Sequence - 1} were published and deleted while this was read");
+        var place = new RecordPlace(reader.SegmentPath, reader.Offset, fields.StreamId, reader.Sequence);
+        stream.Miss(place, isFinding: false);
+
+        // What the epoch before said of its end went with them: take the next one's word.
+        stream.Epochs.SkipTo(place, fields.Epoch, reader.Type == RecordType.EpochStart ? TryParseStart(reader.Payload) : null);
     }
 
     private void AddFrame(SpoolReader reader)
@@ -259,145 +231,61 @@ internal sealed class LedgerVerifier(int maxFindings = 1000, int repeatWindow = 
         var record = reader.Payload;
         if (RecordFields.TryRead(record, out var fields) && (fields.Sequence != reader.Sequence || fields.Epoch != reader.Epoch))
         {
-            Find(FindingKind.Mismatch, reader.SegmentPath, reader.Offset, fields,
+            _verdict.Find(FindingKind.Mismatch, new RecordPlace(reader.SegmentPath, reader.Offset, fields.StreamId, fields.Sequence),
                 $"the frame says epoch {reader.Epoch}, sequence {reader.Sequence}; the record says {fields.Epoch}, {fields.Sequence}");
         }
 
         Add(reader.SegmentPath, reader.Offset, reader.Type, record);
     }
 
-    private void AddEarlier(StreamState stream, string source, long position, in RecordFields fields, UInt128 leaf)
+    private void AddEarlier(
+        StreamAudit stream, in RecordPlace place, RecordType type, in RecordFields fields, ReadOnlySpan<byte> record, in TreeHash leaf, UInt128 half)
     {
-        if (fields.Sequence < stream.First || stream.TryFill(fields.Sequence))
+        var order = stream.Order;
+        if (fields.Sequence < order.First || order.TryFill(fields.Sequence))
         {
-            Find(FindingKind.OutOfOrder, source, position, fields, "comes after a later record");
-            if (fields.Sequence >= stream.First)
+            _verdict.Find(FindingKind.OutOfOrder, place, "comes after a later record");
+            stream.Receipts?.TakeLate(place, fields.Epoch, leaf);
+            if (fields.Sequence >= order.First)
             {
-                stream.Remember(fields.Sequence, leaf);
+                order.Remember(fields.Sequence, half);
             }
 
             return;
         }
 
-        if (stream.EpochOf(fields.Sequence) is var epoch && epoch != fields.Epoch)
+        if (type == RecordType.EpochStart && TryParseStart(record) is { } start && stream.Epochs.IsClone(start))
         {
-            Find(FindingKind.Renumbered, source, position, fields, $"epoch {fields.Epoch} has the sequence that epoch {epoch} gave to another record");
+            _verdict.Find(FindingKind.ClonedVolume, place, $"epoch {fields.Epoch} began twice, with different boot nonces: a copy of the volume was started");
             return;
         }
 
-        switch (stream.Compare(fields.Sequence, leaf))
+        if (stream.Epochs.EpochOf(fields.Sequence) is var epoch && epoch != fields.Epoch)
         {
-            case true:
-                Repeats++;
-                break;
-            case false:
-                Find(FindingKind.Conflict, source, position, fields, "differs from the record that has the same stream, epoch and sequence");
-                break;
-            default:
-                Repeats++;
-                if (!stream.RepeatsUnchecked)
-                {
-                    stream.RepeatsUnchecked = true;
-                    _notes.Add(
-                        $"stream {stream.Id:N}: sequence {fields.Sequence} came again long after the first time; " +
-                        "such repeats are counted but not compared");
-                }
-
-                break;
+            _verdict.Find(FindingKind.Renumbered, place, $"epoch {fields.Epoch} has the sequence that epoch {epoch} gave to another record");
+            return;
         }
+
+        var same = order.Compare(fields.Sequence, half);
+        if (same == false)
+        {
+            _verdict.Find(FindingKind.Conflict, place, "differs from the record that has the same stream, epoch and sequence");
+            return;
+        }
+
+        Repeats++;
+        order.RepeatsUnchecked |= same is null;
     }
 
-    private void CheckEpoch(StreamState stream, string source, long position, RecordType type, in RecordFields fields, ReadOnlySpan<byte> record)
-    {
-        if (type == RecordType.EpochStart)
-        {
-            CheckStart(stream, source, position, fields, record);
-            return;
-        }
-
-        if (fields.Epoch != stream.Epoch || stream.EpochEnded)
-        {
-            Find(FindingKind.EpochChain, source, position, fields, stream.EpochEnded
-                ? $"follows the end of epoch {stream.Epoch} without an EpochStart"
-                : $"is of epoch {fields.Epoch}, but epoch {stream.Epoch} is running");
-            stream.Begin(fields.Epoch, fields.Sequence, complete: false);
-        }
-
-        if (type == RecordType.EpochEnd)
-        {
-            stream.EpochEnded = true;
-            if (TryParse(EpochEnd.Parser, record, out var end) && stream.CountIsComplete && end.Decisions != stream.EpochDecisions)
-            {
-                Find(FindingKind.EpochChain, source, position, fields,
-                    $"the epoch's end counts {end.Decisions} decisions; {stream.EpochDecisions} are here");
-            }
-        }
-    }
-
-    private void CheckStart(StreamState stream, string source, long position, in RecordFields fields, ReadOnlySpan<byte> record)
-    {
-        if (!TryParse(EpochStart.Parser, record, out var start))
-        {
-            Find(FindingKind.Malformed, source, position, fields, "is no EpochStart");
-            return;
-        }
-
-        if (start.PreviousSequence != fields.Sequence - 1)
-        {
-            Find(FindingKind.EpochChain, source, position, fields, $"names {start.PreviousSequence} as the sequence before it");
-        }
-
-        if (stream.HasRecords)
-        {
-            if (start.PreviousEpoch != stream.Epoch || fields.Epoch <= stream.Epoch)
-            {
-                Find(FindingKind.EpochChain, source, position, fields,
-                    $"epoch {fields.Epoch} names epoch {start.PreviousEpoch} as the one before it; epoch {stream.Epoch} was running");
-            }
-
-            if (start.PreviousEndedCleanly != stream.EpochEnded && stream.Next == fields.Sequence)
-            {
-                Find(FindingKind.EpochChain, source, position, fields, start.PreviousEndedCleanly
-                    ? $"says that epoch {stream.Epoch} ended cleanly, but its EpochEnd is not there"
-                    : $"says that epoch {stream.Epoch} did not end cleanly, but its EpochEnd is there");
-            }
-        }
-        else if (fields.Sequence == 1 && start.PreviousEpoch != 0)
-        {
-            Find(FindingKind.EpochChain, source, position, fields, $"is the first record, but names epoch {start.PreviousEpoch} before it");
-        }
-
-        if (fields.Sequence > 1 && !start.PreviousEndedCleanly)
-        {
-            _notes.Add(
-                $"stream {stream.Id:N}: epoch {start.PreviousEpoch} did not end cleanly; " +
-                $"epoch {fields.Epoch} follows at sequence {fields.Sequence}, {start.BytesCutOff} bytes of a torn tail cut off");
-        }
-
-        stream.Begin(fields.Epoch, fields.Sequence, complete: true);
-    }
-
-    private static bool TryParse<T>(MessageParser<T> parser, ReadOnlySpan<byte> record, out T message)
-        where T : class, IMessage<T>
+    private static EpochStart? TryParseStart(ReadOnlySpan<byte> record)
     {
         try
         {
-            message = parser.ParseFrom(record);
-            return true;
+            return EpochStart.Parser.ParseFrom(record);
         }
         catch (InvalidProtocolBufferException)
         {
-            message = null!;
-            return false;
-        }
-    }
-
-    private void Find(FindingKind kind, string source, long position, in RecordFields fields, string text)
-    {
-        FindingCount++;
-        if (_findings.Count < maxFindings)
-        {
-            _findings.Add(new LedgerFinding(kind, source, position, fields.StreamId, fields.Sequence, text));
+            return null;
         }
     }
 }

@@ -4,7 +4,9 @@ using System.Text.Json;
 namespace SafetyFilter.Ledger;
 
 /// <summary>How far Kafka has acknowledged a stream without a hole, and where it is published.</summary>
-internal sealed record PublishCursor(ulong PublishedThrough, string Topic, int Partition)
+/// <param name="CheckpointTopic">Where its checkpoints go besides; empty when nowhere.</param>
+internal sealed record PublishCursor(
+    ulong PublishedThrough, string Topic, int Partition, string CheckpointTopic = "", int CheckpointPartition = -1)
 {
     private const string FileName = "cursor.json";
 
@@ -24,7 +26,9 @@ internal sealed record PublishCursor(ulong PublishedThrough, string Topic, int P
             return new PublishCursor(
                 root.GetProperty("published_through").GetUInt64(),
                 root.GetProperty("topic").GetString() ?? "",
-                root.GetProperty("partition").GetInt32());
+                root.GetProperty("partition").GetInt32(),
+                root.TryGetProperty("checkpoint_topic", out var checkpoints) ? checkpoints.GetString() ?? "" : "",
+                root.TryGetProperty("checkpoint_partition", out var partition) ? partition.GetInt32() : -1);
         }
         catch (Exception error) when (error is JsonException or KeyNotFoundException or FormatException or InvalidOperationException)
         {
@@ -42,6 +46,12 @@ internal sealed record PublishCursor(ulong PublishedThrough, string Topic, int P
             writer.WriteNumber("published_through", PublishedThrough);
             writer.WriteString("topic", Topic);
             writer.WriteNumber("partition", Partition);
+            if (CheckpointTopic.Length > 0)
+            {
+                writer.WriteString("checkpoint_topic", CheckpointTopic);
+                writer.WriteNumber("checkpoint_partition", CheckpointPartition);
+            }
+
             writer.WriteEndObject();
         }
 

@@ -56,11 +56,12 @@ internal sealed class PublisherSession : IDisposable
         {
             // One batch may hold one record of the largest size; the broker has the last word.
             ["message.max.bytes"] = (SegmentFormat.MaxPayload + (1 << 20)).ToString(CultureInfo.InvariantCulture),
-            ["queue.buffering.max.messages"] = (options.MaxInFlightRecords + 1).ToString(CultureInfo.InvariantCulture),
+            ["queue.buffering.max.messages"] = (2 * options.MaxInFlightRecords + 1).ToString(CultureInfo.InvariantCulture),
             ["queue.buffering.max.kbytes"] = "65536",
             ["linger.ms"] = options.Linger.TotalMilliseconds.ToString(CultureInfo.InvariantCulture),
             ["compression.type"] = options.Compression,
-            // A stream is one partition: more in flight buys little, and order then rests on nobody's sequence check.
+            // A stream is one partition: more in flight buys little. librdkafka queues one request behind the one in flight all
+            // the same; when the first is refused, it is the broker's sequence check that keeps the second out.
             ["max.in.flight.requests.per.connection"] = "1",
             ["dotnet.producer.delivery.report.fields"] = "value,status",
         };
@@ -81,13 +82,14 @@ internal sealed class PublisherSession : IDisposable
     }
 
     /// <summary>The stream's partition by its random half. Throws while Kafka cannot be asked.</summary>
-    public int ChoosePartition(Guid streamId)
+    public int ChoosePartition(string topic, Guid streamId)
     {
         using var admin = new DependentAdminClientBuilder(_producer.Handle).Build();
-        var topics = admin.GetMetadata(_options.Topic, TimeSpan.FromSeconds(5)).Topics;
+        var topics = admin.GetMetadata(topic, TimeSpan.FromSeconds(5)).Topics;
         if (topics.Count != 1 || topics[0].Error.IsError || topics[0].Partitions.Count == 0)
         {
-            throw new KafkaException(topics.Count == 1 && topics[0].Error.IsError ? topics[0].Error : new Error(ErrorCode.UnknownTopicOrPart));
+            var error = topics.Count == 1 && topics[0].Error.IsError ? topics[0].Error : new Error(ErrorCode.UnknownTopicOrPart);
+            throw new KafkaException(new Error(error.Code, $"topic '{topic}': {error.Reason}"));
         }
 
         Span<byte> id = stackalloc byte[16];
@@ -107,7 +109,7 @@ internal sealed class PublisherSession : IDisposable
         {
             if (error.Error.Code != ErrorCode.Local_QueueFull)
             {
-                Fail(error.Error);
+                Fail(error.Error, target.Topic);
             }
 
             return false;
@@ -134,7 +136,7 @@ internal sealed class PublisherSession : IDisposable
     {
         if (report.Error.IsError || report.Status != PersistenceStatus.Persisted)
         {
-            Fail(report.Error);
+            Fail(report.Error, report.Topic);
             return;
         }
 
@@ -145,22 +147,22 @@ internal sealed class PublisherSession : IDisposable
     {
         if (error.IsFatal)
         {
-            Fail(error);
+            Fail(error, _options.Topic);
             return;
         }
 
         _onTrouble(error.Reason);
     }
 
-    private void Fail(Error error)
+    private void Fail(Error error, string topic)
     {
         if (_failure is null)
         {
             _failure = error.Reason;
             _onTrouble(error.Code == ErrorCode.MsgSizeTooLarge
-                ? $"{error.Reason}: raise max.message.bytes of topic '{_options.Topic}'"
-                : error.Reason);
-            LedgerLog.ProducerFailed(_logger, _options.Topic, error.Code, error.Reason);
+                ? $"{error.Reason}: raise max.message.bytes of topic '{topic}'"
+                : $"topic '{topic}': {error.Reason}");
+            LedgerLog.ProducerFailed(_logger, topic, error.Code, error.Reason);
         }
     }
 }

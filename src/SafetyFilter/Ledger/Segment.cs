@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace SafetyFilter.Ledger;
@@ -78,29 +77,23 @@ internal sealed unsafe class Segment : IDisposable
         Used = SegmentFormat.FileHeaderLength;
     }
 
-    /// <summary>
-    /// Copies one frame in and pins the segment. A kill at any instruction leaves either the whole frame or a zero length,
-    /// because the length is stored last.
-    /// </summary>
+    /// <summary>Stores one frame and pins the segment.</summary>
     public byte* Write_NeedsLock(ref FrameHeader frame, uint bodyCrc, ReadOnlySpan<byte> body)
     {
         var at = _start + Used;
-        var payload = at + SegmentFormat.FrameHeaderLength;
-        body.CopyTo(new Span<byte>(payload, body.Length));
-        var trailer = payload + body.Length;
-        trailer[0] = SegmentFormat.TrailerTag;
-        MemoryMarshal.Write(new Span<byte>(trailer + 1, sizeof(ulong)), frame.Sequence);
-
-        var crc = SegmentFormat.Crc32C(bodyCrc, new ReadOnlySpan<byte>(trailer, SegmentFormat.TrailerLength));
-        frame.Crc = SegmentFormat.Finish(crc, frame);
-        var length = frame.Length;
-        frame.Length = 0;
-        *(FrameHeader*)at = frame;
-        Volatile.Write(ref *(uint*)at, length);
-
-        Used += SegmentFormat.FrameLength((int)length);
+        SegmentFormat.WriteFrame(at, ref frame, bodyCrc, body);
+        Used += SegmentFormat.FrameLength((int)frame.Length);
         Pin();
         return at;
+    }
+
+    /// <summary>Stores a frame that was made elsewhere.</summary>
+    public void Copy_NeedsLock(byte* frame, int length)
+    {
+        var at = _start + Used;
+        Buffer.MemoryCopy(frame + sizeof(uint), at + sizeof(uint), Length - Used - sizeof(uint), length - sizeof(uint));
+        Volatile.Write(ref *(uint*)at, *(uint*)frame);
+        Used += length;
     }
 
     public void Pin() => Interlocked.Increment(ref _pins);

@@ -58,6 +58,26 @@ internal static class SegmentFormat
         return true;
     }
 
+    /// <summary>
+    /// Stores one frame. A kill at any instruction leaves either the whole frame or a zero length, because the length is stored
+    /// last; so the first 4 bytes must be zero before, where readers look.
+    /// </summary>
+    public static unsafe void WriteFrame(byte* at, ref FrameHeader frame, uint bodyCrc, ReadOnlySpan<byte> body)
+    {
+        var payload = at + FrameHeaderLength;
+        body.CopyTo(new Span<byte>(payload, body.Length));
+        var trailer = payload + body.Length;
+        trailer[0] = TrailerTag;
+        MemoryMarshal.Write(new Span<byte>(trailer + 1, sizeof(ulong)), frame.Sequence);
+
+        frame.Crc = Finish(Crc32C(bodyCrc, new ReadOnlySpan<byte>(trailer, TrailerLength)), frame);
+        var length = frame.Length;
+        frame.Length = 0;
+        *(FrameHeader*)at = frame;
+        frame.Length = length;
+        Volatile.Write(ref *(uint*)at, length);
+    }
+
     /// <summary>Reads and checks the frame that starts the span. Says nothing about what lies after it.</summary>
     public static FrameState TryReadFrame(ReadOnlySpan<byte> bytes, out FrameHeader frame)
     {

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 using SafetyFilter.Decisions;
+using SafetyFilter.Ledger.Proof;
 using SafetyFilter.Lineage.V1;
 
 namespace SafetyFilter.Ledger;
@@ -19,39 +20,62 @@ namespace SafetyFilter.Ledger;
 /// </remarks>
 internal sealed class Spool : IDisposable
 {
+    // What moves from memory into a segment under one taking of the lock.
+    private const int DrainStep = 64 << 10;
+
+    // Records of the ledger's own are not worth waiting in memory for a segment: their makers try again.
+    private static readonly RecordTerms OwnRecords = new() { RefuseWhenLate = true };
+
+    // But for one that takes something back.
+    private static readonly RecordTerms Withdrawals = new() { Durability = Durability.Memory };
+
     private readonly Lock _gate = new();
+    private readonly Lock _reporting = new();
     private readonly SafeFileHandle _lock;
     private readonly SpoolKeeper _keeper;
+    private readonly LeafRing _leaves;
     private readonly TimeProvider _time;
     private readonly TimeSpan _patience;
     private readonly int _maxPayload;
+    private readonly MemoryBacklog _backlog;
+    private readonly LossPage _losses;
 
     // Written under the gate.
     private Segment _current;
+    private ulong _writtenSequence;
     private ulong _lastSequence;
     private long _bytes;
     private ulong _decisions;
     private bool _closing;
+    private bool _ended;
     private long _refused;
+
+    // Written by the publisher.
+    private ulong _published;
 
     // The newest record when an append was last refused; any later record ends the refusing.
     private ulong _refusedAfter;
 
     private Spool(
-        SpoolOptions options, Guid streamId, uint epoch, string streamFolder, RecoveryReport recovery, SafeFileHandle lockHandle,
-        Segment first, int maxRecordBytes, TimeProvider time, ILogger logger)
+        SpoolOptions options, SigningOptions signing, RecoveredStream stream, EpochSigner signer, SafeFileHandle lockHandle,
+        Segment first, LossPage losses, int maxRecordBytes, TimeProvider time, ILogger logger)
     {
-        StreamId = streamId;
-        Epoch = epoch;
-        StreamFolder = streamFolder;
-        Recovery = recovery;
+        StreamId = stream.StreamId;
+        Epoch = stream.Report.NextEpoch;
+        StreamFolder = stream.Folder;
+        Recovery = stream.Report;
+        Gaps = new GapAdmission(this, logger);
+        Notary = new StreamNotary(this, signing, signer, stream.Tree, time, logger);
+        _leaves = Notary.Leaves;
         _lock = lockHandle;
         _time = time;
         _patience = options.AppendPatience;
         _maxPayload = maxRecordBytes;
-        _lastSequence = recovery.LastSequence;
+        _lastSequence = _writtenSequence = stream.Report.LastSequence;
         _current = first;
-        _keeper = new SpoolKeeper(this, options, _gate, logger);
+        _losses = losses;
+        _backlog = new MemoryBacklog(options.MemoryBacklogBytes);
+        _keeper = new SpoolKeeper(this, options, _gate, time, logger);
     }
 
     public Guid StreamId { get; }
@@ -63,8 +87,20 @@ internal sealed class Spool : IDisposable
 
     public RecoveryReport Recovery { get; }
 
+    /// <summary>Builds and signs this stream's tree.</summary>
+    public StreamNotary Notary { get; }
+
+    /// <summary>Admits what is lost. Used by the start, then by the publisher.</summary>
+    public GapAdmission Gaps { get; }
+
+    /// <summary>How far Kafka has acknowledged, as the publisher last said; 0 without one.</summary>
+    public ulong PublishedThrough { get => Volatile.Read(ref _published); set => Volatile.Write(ref _published, value); }
+
     /// <summary>The sequence of the newest record.</summary>
     public ulong LastSequence => Volatile.Read(ref _lastSequence);
+
+    /// <summary>The newest record in a segment. What is newer waits in memory for one.</summary>
+    public ulong WrittenSequence => Volatile.Read(ref _writtenSequence);
 
     /// <summary>The newest record that fdatasync has confirmed, with all before it.</summary>
     public ulong DurableSequence => _keeper.DurableSequence;
@@ -73,7 +109,7 @@ internal sealed class Spool : IDisposable
     /// How far a publisher may go. Normally what is durable, so that Kafka never knows a record that a loss of power
     /// takes from the disk; everything, once the disk fails and Kafka is the safer place.
     /// </summary>
-    public ulong PublishableSequence => _keeper.IsSyncFailing ? LastSequence : DurableSequence;
+    public ulong PublishableSequence => _keeper.IsSyncFailing ? WrittenSequence : DurableSequence;
 
     /// <summary>What is wrong with the disk, in words; null while all is well.</summary>
     public string? Trouble => _keeper.Trouble;
@@ -84,7 +120,19 @@ internal sealed class Spool : IDisposable
     /// <summary>Bytes of records and frames appended by this run.</summary>
     public long AppendedBytes => Volatile.Read(ref _bytes);
 
-    /// <summary>Appends that ended as <see cref="AppendResult.Unavailable"/>.</summary>
+    /// <summary>Decisions answered without a record since the stream began.</summary>
+    public ulong LostTotal => _losses.Total;
+
+    /// <summary>Bytes of records that wait in memory for a segment.</summary>
+    public long BacklogBytes => _backlog.Bytes;
+
+    /// <summary>Bytes that the spool may still take; -1 when that is not known.</summary>
+    public long FreeBytes => _keeper.Space.Free;
+
+    /// <summary>Times that a request waited for the disk.</summary>
+    public long DiskWaits => _keeper.Waiters.Waits;
+
+    /// <summary>Appends that ended as <see cref="AppendResult.Unavailable"/> or <see cref="AppendResult.Late"/>.</summary>
     public long RefusedAppends => Volatile.Read(ref _refused);
 
     /// <summary>
@@ -104,24 +152,33 @@ internal sealed class Spool : IDisposable
 
     /// <summary>Takes the folder, recovers what the previous run left, raises the epoch and writes EpochStart.</summary>
     /// <param name="publishes">Whether a publisher will bring its records to Kafka, which takes smaller ones by default.</param>
-    /// <param name="threads">False for tests that take the keeper's steps themselves.</param>
+    /// <param name="signing">How the stream's tree is signed; null: the defaults.</param>
+    /// <param name="identity">Who certifies this run's key; null: the key of the file that <paramref name="signing"/> names.</param>
+    /// <param name="threads">False for tests that take the steps of keeper and notary themselves.</param>
     /// <exception cref="LedgerException">The folder cannot be used; the message says why and what to do.</exception>
-    public static Spool Open(SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false, bool threads = true)
+    public static Spool Open(
+        SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false,
+        SigningOptions? signing = null, INoteSigner? identity = null, bool threads = true)
     {
         logger ??= NullLogger.Instance;
+        signing ??= new SigningOptions();
         SpoolFolder.Create(options.Folder);
         var lockHandle = SpoolFolder.Lock(options.Folder);
         Segment? first = null;
+        LossPage? losses = null;
+        EpochSigner? signer = null;
+        Spool? spool = null;
         try
         {
             var (streamId, lastEpoch) = SpoolFolder.ReadIdentity(options.Folder) ?? Adopt(options.Folder, time);
-            var folder = Path.Combine(options.Folder, SpoolFolder.StreamName(streamId));
-            SpoolFolder.Create(folder);
-            var recovery = SpoolRecovery.Run(folder, streamId, lastEpoch, options.SegmentBytes);
+            var stream = StreamRecovery.Run(options.Folder, streamId, lastEpoch, options.SegmentBytes, time, logger);
+            var recovery = stream.Report;
             var epoch = recovery.NextEpoch;
-            SpoolFolder.WriteIdentity(options.Folder, streamId, epoch);
+            signer = EpochSigner.Create(
+                signing, options.Folder, identity, stream.StreamId, epoch, recovery.LastSequence, stream.Tree.Tree.Root());
+            SpoolFolder.WriteIdentity(options.Folder, stream.StreamId, epoch);
 
-            var path = Path.Combine(folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
+            var path = Path.Combine(stream.Folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
             if (recovery.Spare is { } spare)
             {
                 File.Move(spare, path);
@@ -129,29 +186,30 @@ internal sealed class Spool : IDisposable
 
             first = Segment.TryCreate(path, options.SegmentBytes, out var problem, recovery.Spare is null ? FileMode.CreateNew : FileMode.Open)
                 ?? throw new LedgerException(
-                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{folder}' ({problem}). " +
+                    $"A segment of {options.SegmentBytes} bytes cannot be made in '{stream.Folder}' ({problem}). " +
                     "Free space, or lower Ledger:Spool:SegmentBytes.");
-            var header = new SegmentHeader(streamId, epoch, recovery.LastSequence + 1, UnixNanos(time));
-            first.Begin_NeedsLock(header);
+            first.Begin_NeedsLock(new SegmentHeader(stream.StreamId, epoch, recovery.LastSequence + 1, UnixNanos(time)));
+            losses = LossPage.Open(stream.Folder, recovery.LastSequence, logger);
             LedgerLog.Recovered(
-                logger, streamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
-            foreach (var damage in recovery.Damages)
-            {
-                LedgerLog.DamageFound(logger, damage.Kind, damage.Path, damage.Offset, damage.Length, damage.AfterSequence);
-            }
+                logger, stream.StreamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
 
-            var spool = new Spool(options, streamId, epoch, folder, recovery, lockHandle, first, options.RecordLimit(publishes), time, logger);
-            spool.AppendEpochStart(build);
-            if (threads)
-            {
-                spool._keeper.Start();
-            }
-
+            spool = new Spool(options, signing, stream, signer, lockHandle, first, losses, options.RecordLimit(publishes), time, logger);
+            spool.AppendEpochStart(build, stream, signer);
+            spool._keeper.Start(threads);
+            spool.Gaps.AdmitRecovered(stream.Tree.Lost);
+            spool.Notary.Start(threads);
             return spool;
         }
         catch (Exception error)
         {
+            if (spool is not null)
+            {
+                spool.Abandon();
+            }
+
             first?.Dispose();
+            losses?.Dispose();
+            signer?.Dispose();
             lockHandle.Dispose();
             if (error is IOException or UnauthorizedAccessException)
             {
@@ -167,10 +225,38 @@ internal sealed class Spool : IDisposable
     /// <summary>
     /// Adds one record. <paramref name="body"/> is the record's message without its field <c>sequence</c>, which is
     /// appended here. Allocates nothing; waits only when the next segment is late, and then no longer than
-    /// <see cref="SpoolOptions.AppendPatience"/>.
+    /// <see cref="SpoolOptions.AppendPatience"/>. Never waits for the disk: see <see cref="WhenDurable"/>.
     /// </summary>
+    /// <param name="terms">What the surface's policy wants when there is no segment for it.</param>
+    /// <param name="candidates">Of the decision, to be counted if it is lost.</param>
+    public AppendResult Append(RecordType type, ReadOnlySpan<byte> body, RecordTerms terms, int candidates, out LedgerReceipt receipt) =>
+        Append(type, body, terms, candidates, _patience, out receipt);
+
+    /// <summary>Adds a record of the ledger's own, or a decision on default terms.</summary>
     public AppendResult Append(RecordType type, ReadOnlySpan<byte> body, out LedgerReceipt receipt) =>
-        Append(type, body, _patience, out receipt);
+        Append(type, body, type == RecordType.Decision ? RecordTerms.Default : OwnRecords, 0, _patience, out receipt);
+
+    /// <summary>Whether the record becomes durable within <see cref="SpoolOptions.AppendPatience"/>. Blocks no thread.</summary>
+    public ValueTask<bool> WhenDurable(ulong sequence) => _keeper.WhenDurable(sequence, _patience);
+
+    /// <summary>Records that the decision with this sequence was not given after all. False when even that cannot be recorded.</summary>
+    public bool TryWithdraw(ulong sequence)
+    {
+        var record = new Withdrawal
+        {
+            StreamId = StreamIdBytes(),
+            Epoch = Epoch,
+            TimeUnixNanos = UnixNanos(_time),
+            WithdrawnSequence = sequence,
+        };
+        return Append(RecordType.Withdrawal, record.ToByteArray(), Withdrawals, 0, out _) == AppendResult.Appended;
+    }
+
+    /// <summary>Decisions that were lost since the one whose record is made now; it has to tell of them.</summary>
+    public ulong ClaimLosses() => _losses.Claim();
+
+    /// <summary>The record that claimed them was not appended.</summary>
+    public void UnclaimLosses(ulong claimed) => _losses.Unclaim(claimed);
 
     /// <summary>Writes EpochEnd, brings everything to the disk and ends appending. The folder stays locked until disposal.</summary>
     public void Close()
@@ -185,20 +271,22 @@ internal sealed class Spool : IDisposable
             _closing = true;
         }
 
-        var end = new EpochEnd
-        {
-            StreamId = StreamIdBytes(),
-            Epoch = Epoch,
-            TimeUnixNanos = UnixNanos(_time),
-            Decisions = Volatile.Read(ref _decisions),
-        };
+        EmptyBacklog(TimeSpan.FromSeconds(5));
+        ReportLosses();
+        var end = Notary.End(patience: TimeSpan.FromSeconds(5)) ?? new EpochEnd { TimeUnixNanos = UnixNanos(_time) };
+        end.StreamId = StreamIdBytes();
+        end.Epoch = Epoch;
+        end.Decisions = Volatile.Read(ref _decisions);
         Append(RecordType.EpochEnd, end.ToByteArray(), TimeSpan.FromSeconds(5), out _);
+        Notary.Dispose();
         _keeper.Stop();
     }
 
     public void Dispose()
     {
         Close();
+        _backlog.Dispose();
+        _losses.Dispose();
         _lock.Dispose();
     }
 
@@ -207,7 +295,58 @@ internal sealed class Spool : IDisposable
     {
         current = _current;
         used = _current.Used;
-        return _lastSequence;
+        return _writtenSequence;
+    }
+
+    /// <summary>Brings the counts of losses to the disk.</summary>
+    internal void SyncLosses() => _losses.Sync();
+
+    /// <summary>Appends a Loss record if there are losses that no such record tells of, and if there is room again.</summary>
+    internal void ReportLosses()
+    {
+        lock (_reporting)
+        {
+            ReportLosses_NeedsLock();
+        }
+    }
+
+    private void ReportLosses_NeedsLock()
+    {
+        if (WrittenSequence != LastSequence || !_losses.TryBeginReport(LastSequence, out var counts))
+        {
+            return;
+        }
+
+        var record = new Loss
+        {
+            StreamId = StreamIdBytes(),
+            Epoch = Epoch,
+            TimeUnixNanos = UnixNanos(_time),
+            Decisions = counts.Decisions - counts.Reported,
+            Candidates = counts.Candidates - counts.ReportedCandidates,
+            TotalDecisions = counts.Decisions,
+            FirstTimeUnixNanos = counts.FirstTime,
+            LastTimeUnixNanos = counts.LastTime,
+        };
+        if (Append(RecordType.Loss, record.ToByteArray(), TimeSpan.Zero, out _) == AppendResult.Appended)
+        {
+            _losses.EndReport();
+        }
+    }
+
+    /// <summary>Moves what waits in memory into segments, as far as there are any.</summary>
+    internal void DrainBacklog()
+    {
+        while (true)
+        {
+            lock (_gate)
+            {
+                if (!TryDrain_NeedsLock() || _backlog.IsEmpty_NeedsLock)
+                {
+                    return;
+                }
+            }
+        }
     }
 
     /// <summary>The current segment, kept mapped until it is unpinned.</summary>
@@ -230,7 +369,11 @@ internal sealed class Spool : IDisposable
         }
     }
 
-    private unsafe AppendResult Append(RecordType type, ReadOnlySpan<byte> body, TimeSpan patience, out LedgerReceipt receipt)
+    internal AppendResult Append(RecordType type, ReadOnlySpan<byte> body, TimeSpan patience, out LedgerReceipt receipt) =>
+        Append(type, body, OwnRecords, 0, patience, out receipt);
+
+    private unsafe AppendResult Append(
+        RecordType type, ReadOnlySpan<byte> body, RecordTerms terms, int candidates, TimeSpan patience, out LedgerReceipt receipt)
     {
         receipt = default;
         var payloadLength = body.Length + SegmentFormat.TrailerLength;
@@ -240,52 +383,156 @@ internal sealed class Spool : IDisposable
         }
 
         var bodyCrc = SegmentFormat.Crc32C(uint.MaxValue, body);
+        var frameLength = SegmentFormat.FrameLength(payloadLength);
         var frame = new FrameHeader { Length = (uint)payloadLength, Epoch = Epoch, TypeAndReserved = (uint)type };
-        Segment segment;
+        Segment? segment = null;
         byte* at;
         long waitingSince = 0;
         var lastTry = false;
         while (true)
         {
+            bool draining;
             lock (_gate)
             {
-                if (_closing && type != RecordType.EpochEnd)
+                if (_closing && (_ended || type is not (RecordType.EpochEnd or RecordType.Loss)))
                 {
                     return AppendResult.Closed;
                 }
 
-                var frameLength = SegmentFormat.FrameLength(payloadLength);
-                if (_current.Length - _current.Used >= frameLength || TryRoll_NeedsLock())
+                frame.Sequence = _lastSequence + 1;
+                draining = _backlog.IsEmpty_NeedsLock || TryDrain_NeedsLock();
+                if (_backlog.IsEmpty_NeedsLock && HasRoom_NeedsLock(frameLength))
                 {
                     segment = _current;
-                    frame.Sequence = _lastSequence + 1;
                     at = segment.Write_NeedsLock(ref frame, bodyCrc, body);
-                    Volatile.Write(ref _lastSequence, frame.Sequence);
-                    _bytes += frameLength;
-                    _decisions += type == RecordType.Decision ? 1UL : 0UL;
+                    Volatile.Write(ref _writtenSequence, frame.Sequence);
+                    Count_NeedsLock(frame.Sequence, type, frameLength);
                     break;
+                }
+
+                // What is in memory already has to go first.
+                draining &= !_backlog.IsEmpty_NeedsLock;
+                if (terms.Durability == Durability.Memory || (lastTry && !terms.RefuseWhenLate))
+                {
+                    at = TryKeepInMemory_NeedsLock(ref frame, bodyCrc, body, candidates);
+                    if (at is not null)
+                    {
+                        Count_NeedsLock(frame.Sequence, type, frameLength);
+                        break;
+                    }
                 }
             }
 
             if (lastTry)
             {
-                Volatile.Write(ref _refusedAfter, LastSequence);
-                Interlocked.Increment(ref _refused);
-                return AppendResult.Unavailable;
+                return Refuse(type, terms, candidates, out receipt);
             }
 
             waitingSince = waitingSince == 0 ? Stopwatch.GetTimestamp() : waitingSince;
-            lastTry = !_keeper.WaitForSpare(patience - Stopwatch.GetElapsedTime(waitingSince));
+            var left = patience - Stopwatch.GetElapsedTime(waitingSince);
+            lastTry = draining ? left <= TimeSpan.Zero : !_keeper.WaitForSpare(left);
         }
 
         receipt.Epoch = frame.Epoch;
         receipt.Sequence = frame.Sequence;
-        receipt.Durability = Durability.Process;
+        receipt.Durability = segment is null ? Durability.Memory : Durability.Process;
+        receipt.Pending = segment is null && terms.Durability != Durability.Memory;
 
         // The byte before the payload is the top byte of the sequence and always 0: just the prefix that a leaf needs.
         SHA256.HashData(new ReadOnlySpan<byte>(at + SegmentFormat.FrameHeaderLength - 1, payloadLength + 1), receipt.LeafHash);
-        segment.Unpin();
+        if (segment is null)
+        {
+            MemoryBacklog.Release(at);
+        }
+        else
+        {
+            segment.Unpin();
+        }
+
+        _leaves.Store(frame.Sequence, receipt.LeafHash, type == RecordType.Decision);
         return AppendResult.Appended;
+    }
+
+    private AppendResult Refuse(RecordType type, RecordTerms terms, int candidates, out LedgerReceipt receipt)
+    {
+        receipt = default;
+        var result = terms.RefuseWhenLate && !_keeper.IsOutOfSpace ? AppendResult.Late : AppendResult.Unavailable;
+        if (type != RecordType.Decision)
+        {
+            return result;
+        }
+
+        if (result == AppendResult.Unavailable && terms.ServeWhenFull && _losses.TryCount(candidates, UnixNanos(_time)))
+        {
+            receipt.Epoch = Epoch;
+            receipt.Durability = Durability.Lost;
+            return AppendResult.Lost;
+        }
+
+        Volatile.Write(ref _refusedAfter, LastSequence);
+        Interlocked.Increment(ref _refused);
+        return result;
+    }
+
+    private void Count_NeedsLock(ulong sequence, RecordType type, int frameLength)
+    {
+        Volatile.Write(ref _lastSequence, sequence);
+        _bytes += frameLength;
+        _decisions += type == RecordType.Decision ? 1UL : 0UL;
+        _ended |= type == RecordType.EpochEnd;
+    }
+
+    private bool HasRoom_NeedsLock(int frameLength) => _current.Length - _current.Used >= frameLength || TryRoll_NeedsLock();
+
+    private unsafe byte* TryKeepInMemory_NeedsLock(ref FrameHeader frame, uint bodyCrc, ReadOnlySpan<byte> body, int candidates)
+    {
+        var at = _backlog.TryAdd_NeedsLock(ref frame, bodyCrc, body, candidates);
+        if (at is not null)
+        {
+            _losses.Waits(Waiting(at, candidates), Head_NeedsLock(), UnixNanos(_time));
+        }
+
+        return at;
+    }
+
+    /// <summary>Moves some of what waits in memory. False when there is no segment for the next of it.</summary>
+    private unsafe bool TryDrain_NeedsLock()
+    {
+        for (var moved = 0; moved < DrainStep && _backlog.TryPeek_NeedsLock(out var frame, out var length, out var candidates); moved += length)
+        {
+            if (!HasRoom_NeedsLock(length))
+            {
+                return false;
+            }
+
+            var record = Waiting(frame, candidates);
+            _current.Copy_NeedsLock(frame, length);
+            Volatile.Write(ref _writtenSequence, record.Sequence);
+            _backlog.Advance_NeedsLock(length);
+            _losses.Arrived(record, Head_NeedsLock());
+        }
+
+        return true;
+    }
+
+    private unsafe WaitingRecord Head_NeedsLock() =>
+        _backlog.TryPeek_NeedsLock(out var frame, out _, out var candidates) ? Waiting(frame, candidates) : default;
+
+    private static unsafe WaitingRecord Waiting(byte* frame, int candidates)
+    {
+        var header = (FrameHeader*)frame;
+        return new WaitingRecord(header->Sequence, header->TypeAndReserved == (uint)RecordType.Decision ? 1UL : 0, (ulong)candidates);
+    }
+
+    /// <summary>At the end: waits for a segment for what is in memory. What is left then is lost, and the loss page knows it.</summary>
+    private void EmptyBacklog(TimeSpan patience)
+    {
+        var since = Stopwatch.GetTimestamp();
+        do
+        {
+            DrainBacklog();
+        }
+        while (WrittenSequence != LastSequence && _keeper.WaitForSpare(patience - Stopwatch.GetElapsedTime(since)));
     }
 
     private bool TryRoll_NeedsLock()
@@ -296,14 +543,27 @@ internal sealed class Spool : IDisposable
             return false;
         }
 
-        spare.Begin_NeedsLock(new SegmentHeader(StreamId, Epoch, _lastSequence + 1, UnixNanos(_time)));
+        spare.Begin_NeedsLock(new SegmentHeader(StreamId, Epoch, _writtenSequence + 1, UnixNanos(_time)));
         _keeper.Retire_NeedsLock(_current, spare);
         _current = spare;
         return true;
     }
 
-    private void AppendEpochStart(string build)
+    /// <summary>After a start that failed half-way: this run leaves no end.</summary>
+    private void Abandon()
     {
+        lock (_gate)
+        {
+            _closing = true;
+        }
+
+        Notary.Dispose();
+        _keeper.Stop();
+    }
+
+    private void AppendEpochStart(string build, RecoveredStream stream, EpochSigner signer)
+    {
+        var root = stream.Tree.Tree.Root();
         var start = new EpochStart
         {
             StreamId = StreamIdBytes(),
@@ -314,7 +574,14 @@ internal sealed class Spool : IDisposable
             BytesCutOff = (ulong)Recovery.BytesCutOff,
             PreviousEndedCleanly = Recovery.PreviousEndedCleanly,
             Build = build,
-            BootNonce = ByteString.CopyFrom(RandomNumberGenerator.GetBytes(16)),
+            BootNonce = ByteString.CopyFrom(signer.BootNonce),
+            PreviousRoot = ByteString.CopyFrom(root),
+            PreviousFrontier = ByteString.CopyFrom(stream.Tree.Tree.ToArray()),
+            Identity = signer.Identity,
+            EpochKey = signer.Key.Verifier.Text,
+            Certificate = signer.Certificate,
+            LostTotal = LostTotal,
+            ContinuesStream = stream.Continues is { } before ? ByteString.CopyFrom(before.ToByteArray(bigEndian: true)) : ByteString.Empty,
         };
         var result = Append(RecordType.EpochStart, start.ToByteArray(), TimeSpan.Zero, out _);
         Debug.Assert(result == AppendResult.Appended, "the first record fits an empty segment");
@@ -340,6 +607,8 @@ internal sealed class Spool : IDisposable
         // Recovery raises the epoch to what it finds in the newest segment.
         return (Guid.ParseExact(Path.GetFileName(streams[0]), "N"), 0);
     }
+
+    internal ulong NowUnixNanos => UnixNanos(_time);
 
     internal static ulong UnixNanos(TimeProvider time) =>
         (ulong)(time.GetUtcNow().UtcDateTime - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;

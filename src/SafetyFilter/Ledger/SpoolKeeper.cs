@@ -7,7 +7,7 @@ namespace SafetyFilter.Ledger;
 /// Two threads beside a <see cref="Spool"/>: one prepares the next segment, one brings records to the disk and puts
 /// finished segments away. No request waits for either, but for the bounded wait for a late segment.
 /// </summary>
-internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, ILogger logger)
+internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, TimeProvider time, ILogger logger)
 {
     private static readonly TimeSpan RetryAfterFailure = TimeSpan.FromSeconds(1);
 
@@ -37,6 +37,11 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     private volatile string? _syncTrouble;
     private volatile string? _lastSyncFailure;
 
+    public SpoolSpace Space { get; } = new(spool.StreamFolder, options, logger);
+
+    /// <summary>Whoever waits for the disk.</summary>
+    public DurabilityWaiters Waiters { get; } = new(time);
+
     /// <summary>Set on every confirmed sync that brought something new.</summary>
     public AutoResetEvent Advanced { get; } = new(false);
 
@@ -49,12 +54,21 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     /// <summary>Whether the last sync failed and nothing has been confirmed since.</summary>
     public bool IsSyncFailing => _syncTrouble is not null;
 
+    /// <summary>Whether making a segment failed the last time: waiting for one is of no use.</summary>
+    public bool IsOutOfSpace => _spareTrouble is not null;
+
     public string? LastSyncFailure => _lastSyncFailure;
 
     public string? Trouble => _syncTrouble ?? _spareTrouble;
 
-    public void Start()
+    /// <param name="threads">False: whoever waits does what the threads would do.</param>
+    public void Start(bool threads)
     {
+        if (!threads)
+        {
+            return;
+        }
+
         _prepareThread = new Thread(Prepare) { IsBackground = true, Name = "ledger-prepare" };
         _syncThread = new Thread(Sync) { IsBackground = true, Name = "ledger-sync" };
         _prepareThread.Start();
@@ -106,7 +120,33 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     }
 
     /// <summary>Whether a spare came in time. Another appender may take it first.</summary>
-    public bool WaitForSpare(TimeSpan patience) => patience > TimeSpan.Zero && _spareReady.Wait(patience);
+    public bool WaitForSpare(TimeSpan patience) =>
+        patience > TimeSpan.Zero && !IsOutOfSpace && (_prepareThread is null ? TryMakeSpare() : _spareReady.Wait(patience));
+
+    /// <summary>Waits a moment for records to become durable.</summary>
+    public void Pause()
+    {
+        if (_syncThread is null)
+        {
+            TrySync(closing: false);
+        }
+        else
+        {
+            Thread.Sleep(1);
+        }
+    }
+
+    /// <summary>Whether the record becomes durable in time. Whoever waits has the disk asked at once.</summary>
+    public ValueTask<bool> WhenDurable(ulong sequence, TimeSpan patience)
+    {
+        var wait = Waiters.Wait(sequence, patience);
+        if (!wait.IsCompleted && !IsSyncFailing)
+        {
+            _syncSignal.Set();
+        }
+
+        return wait;
+    }
 
     private void Prepare()
     {
@@ -119,6 +159,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
                 continue;
             }
 
+            spool.DrainBacklog();
             PopulateAhead();
             _prepareSignal.WaitOne();
         }
@@ -128,7 +169,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     public bool TryMakeSpare()
     {
         var name = (_spareNumber++).ToString("D10", CultureInfo.InvariantCulture) + SpoolFolder.SpareExtension;
-        var spare = Segment.TryCreate(Path.Combine(spool.StreamFolder, name), options.SegmentBytes, out var problem);
+        var problem = Space.Refuses();
+        var spare = problem is null ? Segment.TryCreate(Path.Combine(spool.StreamFolder, name), options.SegmentBytes, out problem) : null;
         if (spare is null)
         {
             if (_spareTrouble is null)
@@ -196,6 +238,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     {
         try
         {
+            Space.Watch();
+            spool.ReportLosses();
             return SyncOnce(closing);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
@@ -222,6 +266,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
             }
         }
 
+        // First, so that no durable record tells of more losses than the page.
+        spool.SyncLosses();
         var advanced = through > _durable;
         var ok = GiveNames();
         foreach (var segment in _finishing)
@@ -246,8 +292,14 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         if (ok && advanced)
         {
             Volatile.Write(ref _durable, through);
+            Waiters.Advance(through);
             Advanced.Set();
             _prepareSignal.Set();
+        }
+
+        if (advanced)
+        {
+            spool.Notary.Wake();
         }
 
         PutAway();

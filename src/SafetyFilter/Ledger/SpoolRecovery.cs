@@ -7,6 +7,7 @@ namespace SafetyFilter.Ledger;
 /// <param name="PreviousEpoch">The epoch of the last record; 0 for a new stream.</param>
 /// <param name="NextEpoch">Higher than any that was ever begun here, also one that left no record.</param>
 /// <param name="LastSequence">The last sequence that must not be used again; 0 for a new stream.</param>
+/// <param name="OnDisk">The same without what only the publisher's cursor knows of.</param>
 /// <param name="BytesCutOff">Of a torn tail. The bytes are kept in the quarantine folder.</param>
 /// <param name="Damages">Damaged places other than a torn tail. Their segments are in the quarantine folder too.</param>
 /// <param name="Spare">A segment that the previous run prepared and never used; null when there is none of the right length.</param>
@@ -14,6 +15,7 @@ internal sealed record RecoveryReport(
     uint PreviousEpoch,
     uint NextEpoch,
     ulong LastSequence,
+    ulong OnDisk,
     bool PreviousEndedCleanly,
     long BytesCutOff,
     IReadOnlyList<SpoolDamage> Damages,
@@ -39,7 +41,7 @@ internal static class SpoolRecovery
             var published = PublishCursor.Read(streamFolder)?.PublishedThrough ?? 0;
             if (segments.Count == 0)
             {
-                return new RecoveryReport(published == 0 ? 0 : lastEpoch, lastEpoch + 1, published, false, cutOff, damages, spare);
+                return new RecoveryReport(published == 0 ? 0 : lastEpoch, lastEpoch + 1, published, 0, false, cutOff, damages, spare);
             }
 
             var (first, path) = segments[^1];
@@ -65,18 +67,22 @@ internal static class SpoolRecovery
 
             // After a loss of power Kafka may know more than the disk does: never give a number twice.
             return new RecoveryReport(
-                epoch == 0 ? lastEpoch : epoch, Math.Max(epoch, lastEpoch) + 1, Math.Max(last, published), type == RecordType.EpochEnd,
+                epoch == 0 ? lastEpoch : epoch, Math.Max(epoch, lastEpoch) + 1, Math.Max(last, published), last, type == RecordType.EpochEnd,
                 cutOff, damages, spare);
         }
     }
 
     /// <summary>Gives a damaged segment a second name in the quarantine folder, once: the first one goes when it is published.</summary>
-    public static void KeepWhole(string streamFolder, string path)
+    /// <returns>That name.</returns>
+    public static string KeepWhole(string streamFolder, string path)
     {
-        if (!File.Exists(Path.Combine(streamFolder, SpoolFolder.Quarantine, Path.GetFileName(path) + ".0.damaged")))
+        var name = Path.GetFileName(path) + ".0.damaged";
+        if (!File.Exists(Path.Combine(streamFolder, SpoolFolder.Quarantine, name)))
         {
             LinkAside(streamFolder, path);
         }
+
+        return name;
     }
 
     /// <summary>A process killed between taking a spare and renaming it leaves records under the spare's name.</summary>

@@ -2,70 +2,101 @@ using Confluent.Kafka;
 
 namespace SafetyFilter.Ledger;
 
-internal delegate void RecordVisitor(string source, long position, RecordType? type, ReadOnlySpan<byte> record);
-
-/// <summary>Reads a decision topic from its start to what was its end when reading began. Commits nothing.</summary>
-internal static class TopicSource
+/// <summary>Reads a topic of records between two places, by default from its start to what is its end when reading begins. Commits nothing.</summary>
+internal sealed record TopicSource(string BootstrapServers, string Topic, IReadOnlyDictionary<string, string> Settings) : ILedgerSource
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
-    /// <summary>Null when all was read; otherwise why not.</summary>
-    public static string? Read(
-        string bootstrapServers, string topic, IReadOnlyDictionary<string, string> settings, RecordVisitor visit, CancellationToken stop)
+    public TopicPlace From { get; init; }
+
+    /// <summary>Where reading stops: this message is not read any more.</summary>
+    public TopicPlace To { get; init; }
+
+    public string? Read(RecordVisitor visit, DamageVisitor damaged, CancellationToken stop)
     {
-        var config = new Dictionary<string, string>(settings, StringComparer.Ordinal)
-        {
-            ["bootstrap.servers"] = bootstrapServers,
-            ["group.id"] = "safetyfilter-audit",
-            ["enable.auto.commit"] = "false",
-            ["auto.offset.reset"] = "earliest",
-            ["enable.partition.eof"] = "true",
-        };
         string? trouble = null;
         try
         {
-            using var consumer = new ConsumerBuilder<Ignore, byte[]>(config)
-                .SetErrorHandler((_, error) => trouble = error.Reason)
-                .SetLogHandler(static (_, _) => { })
-                .Build();
-            using var admin = new DependentAdminClientBuilder(consumer.Handle).Build();
-            var found = admin.GetMetadata(topic, Patience).Topics[0];
-            if (found.Error.IsError || found.Partitions.Count == 0)
+            using var consumer = Consumer("safetyfilter-audit", error => trouble = error).Build();
+            if (Partitions(consumer, out var partitions) is { } problem)
             {
-                return $"Topic '{topic}' at '{bootstrapServers}' cannot be read: {found.Error.Reason}.";
+                return problem;
             }
 
-            consumer.Assign(found.Partitions.Select(partition => new TopicPartitionOffset(topic, partition.PartitionId, Offset.Beginning)));
-            var names = found.Partitions.ToDictionary(static partition => partition.PartitionId, partition => $"{topic}[{partition.PartitionId}]");
-            var open = new HashSet<int>(names.Keys);
+            var open = PartitionRange.Find(consumer, partitions, From, To, Patience)
+                .Where(static range => range.First < range.End)
+                .ToDictionary(static range => range.Partition.Partition.Value);
+            var names = open.Keys.ToDictionary(static number => number, NameOf);
+            consumer.Assign(open.Values.Select(static range => new TopicPartitionOffset(range.Partition, range.First)));
             while (open.Count > 0)
             {
                 stop.ThrowIfCancellationRequested();
                 var result = consumer.Consume(Patience);
                 if (result is null)
                 {
-                    return $"'{bootstrapServers}' gave nothing for {Patience.TotalSeconds:0} s: {trouble ?? "no reason known"}.";
+                    return $"'{BootstrapServers}' gave nothing for {Patience.TotalSeconds:0} s: {trouble ?? "no reason known"}.";
                 }
 
-                if (result.IsPartitionEOF)
+                var partition = result.Partition.Value;
+                if (!open.TryGetValue(partition, out var range))
                 {
-                    open.Remove(result.Partition.Value);
                     continue;
                 }
 
-                var type = result.Message.Headers.TryGetLastBytes(CloudEvent.TypeHeader, out var header) ? CloudEvent.TypeOf(header) : null;
-                visit(names[result.Partition.Value], result.Offset.Value, type, result.Message.Value ?? []);
+                if (!result.IsPartitionEOF && result.Offset.Value < range.End)
+                {
+                    visit(names[partition], result.Offset.Value, TypeOf(result), result.Message.Value ?? []);
+                }
+
+                // The last offsets of a partition may hold no message: its end is then told on its own.
+                if (result.IsPartitionEOF || result.Offset.Value >= range.End - 1)
+                {
+                    open.Remove(partition);
+                    consumer.IncrementalUnassign([result.TopicPartition]);
+                }
             }
 
             return null;
         }
         catch (KafkaException error)
         {
-            return $"'{bootstrapServers}' cannot be read: {trouble ?? error.Error.Reason}.";
+            return $"'{BootstrapServers}' cannot be read: {trouble ?? error.Error.Reason}.";
         }
         catch (Exception error) when (error is InvalidOperationException or ArgumentException)
         {
             return $"The Kafka settings are wrong: {error.Message}";
         }
     }
+
+    /// <summary>A consumer that tells the ends of partitions and commits only what it is told to.</summary>
+    public ConsumerBuilder<Ignore, byte[]> Consumer(string group, Action<string> onError)
+    {
+        var config = new Dictionary<string, string>(Settings, StringComparer.Ordinal)
+        {
+            ["bootstrap.servers"] = BootstrapServers,
+            ["group.id"] = group,
+            ["enable.auto.commit"] = "false",
+            ["auto.offset.reset"] = "earliest",
+            ["enable.partition.eof"] = "true",
+        };
+        return new ConsumerBuilder<Ignore, byte[]>(config)
+            .SetErrorHandler((_, error) => onError(error.Reason))
+            .SetLogHandler(static (_, _) => { });
+    }
+
+    /// <summary>The topic's partitions. Null when it has some; otherwise why not.</summary>
+    public string? Partitions(IConsumer<Ignore, byte[]> consumer, out IReadOnlyList<TopicPartition> partitions)
+    {
+        using var admin = new DependentAdminClientBuilder(consumer.Handle).Build();
+        var found = admin.GetMetadata(Topic, Patience).Topics[0];
+        partitions = [.. found.Partitions.Select(partition => new TopicPartition(Topic, partition.PartitionId))];
+        return found.Error.IsError || partitions.Count == 0 ? $"{this} cannot be read: {found.Error.Reason}." : null;
+    }
+
+    public override string ToString() => $"Topic '{Topic}' at '{BootstrapServers}'";
+
+    public string NameOf(int partition) => $"{Topic}[{partition}]";
+
+    public static RecordType? TypeOf(ConsumeResult<Ignore, byte[]> result) =>
+        result.Message.Headers.TryGetLastBytes(CloudEvent.TypeHeader, out var header) ? CloudEvent.TypeOf(header) : null;
 }

@@ -15,6 +15,8 @@ internal static class EventIds
     public const int BundleThrew = 1100;
     public const int LedgerRefused = 1101;
     public const int RequestFailed = 1102;
+    public const int LedgerServedLost = 1103;
+    public const int LedgerNotWithdrawn = 1104;
 
     // Breakers: 1200
     public const int BreakerOpened = 1200;
@@ -29,6 +31,8 @@ internal static class EventIds
     public const int LedgerRewritten = 4003;
     public const int LedgerNoSpare = 4004;
     public const int LedgerCannotPopulate = 4005;
+    public const int LedgerSpaceLow = 4006;
+    public const int LedgerSpaceBack = 4007;
 
     // Publisher: 4010
     public const int PublisherNewProducer = 4010;
@@ -37,4 +41,23 @@ internal static class EventIds
     public const int PublisherLibrdkafka = 4013;
     public const int PublisherTroubled = 4014;
     public const int PublisherResumed = 4015;
+    public const int PublisherLeftStream = 4016;
+
+    // Notary: 4020
+    public const int LedgerNotaryTroubled = 4020;
+    public const int LedgerNotaryResumed = 4021;
+    public const int LedgerNewStream = 4022;
+    public const int LedgerGapAdmitted = 4023;
+    public const int LedgerEndNotSigned = 4024;
+
+    // Losses: 4030
+    public const int LedgerNoLossPage = 4030;
+    public const int LedgerLossPageDamaged = 4031;
+    public const int LedgerLossPageNotDurable = 4032;
+    public const int LedgerBacklogLost = 4033;
+
+    // Privacy and archive: 4040
+    public const int LedgerSubjectKeysNotDurable = 4040;
+    public const int LedgerArchiveFailed = 4041;
+    public const int LedgerActivationWithoutText = 4042;
 }

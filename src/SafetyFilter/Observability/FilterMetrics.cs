@@ -21,6 +21,18 @@ internal sealed class FilterMetrics(Meter meter)
     private readonly Counter<long> _attributeGaps = meter.CreateCounter<long>(
         "safetyfilter.attribute_gaps", "{request}", "Requests without an attribute that rules read, or with another kind of it");
 
+    private readonly Counter<long> _pending = meter.CreateCounter<long>(
+        "safetyfilter.answers.pending", "{answer}", "Answers that left before their record was as sure as the policy asks for, by surface and what it had reached");
+
+    private readonly Counter<long> _lost = meter.CreateCounter<long>(
+        "safetyfilter.answers.lost", "{answer}", "Answers without a record, because the ledger had no room and the policy serves on, by surface");
+
+    private readonly Counter<long> _withdrawn = meter.CreateCounter<long>(
+        "safetyfilter.answers.withdrawn", "{answer}", "Decisions that were recorded and then refused, because the disk was late, by surface");
+
+    private readonly Counter<long> _shortfalls = meter.CreateCounter<long>(
+        "safetyfilter.record_shortfalls", "{record}", "Records that show less than their policy meant, by surface and cause");
+
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
         "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle and new state");
 
@@ -66,6 +78,14 @@ internal sealed class FilterMetrics(Meter meter)
         _ => "isolated",
     };
 
+    public static string TagOf(Durability durability) => durability switch
+    {
+        Durability.Memory => "memory",
+        Durability.Process => "process",
+        Durability.Disk => "disk",
+        _ => "lost",
+    };
+
     public static string TagOf(RefusalKind kind) => kind switch
     {
         RefusalKind.InvalidArgument => "invalid_argument",
@@ -85,6 +105,22 @@ internal sealed class FilterMetrics(Meter meter)
         var tags = new TagList { { "surface", surface }, { "attribute", attribute }, { "gap", gap } };
         _attributeGaps.Add(1, tags);
     }
+
+    public void AnsweredPending(string surface, Durability reached) =>
+        _pending.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("reached", TagOf(reached)));
+
+    public void AnsweredLost(string surface) => _lost.Add(1, new KeyValuePair<string, object?>("surface", surface));
+
+    public void Withdrawn(string surface) => _withdrawn.Add(1, new KeyValuePair<string, object?>("surface", surface));
+
+    /// <summary>Counts a record whose fields could not be sealed for want of a subject or its key.</summary>
+    public void NotSealed(string surface) => FellShort(surface, "not_sealed");
+
+    /// <summary>Counts a record that had no room for its inputs.</summary>
+    public void InputsDropped(string surface) => FellShort(surface, "inputs_dropped");
+
+    private void FellShort(string surface, string cause) =>
+        _shortfalls.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("cause", cause));
 
     public void BreakerChanged(string bundle, BreakerState state) =>
         _breakerChanges.Add(1, new KeyValuePair<string, object?>("bundle", bundle), new KeyValuePair<string, object?>("state", TagOf(state)));

@@ -32,11 +32,17 @@ internal static class PolicyCanonical
             },
             "rules": [
             {{string.Join(",\n", policy.Rules.Select(Rule))}}
-            ]
+            ],
+            "record": {{Record(policy.Record.Terms)}}
             }
 
             """;
     }
+
+    public static string Record(RecordTerms terms) =>
+        $"{{\"durability\": {Quote(Name(terms.Durability))}, \"late\": {Quote(terms.RefuseWhenLate ? "refuse" : "pending")}, "
+        + $"\"full\": {Quote(terms.ServeWhenFull ? "serve" : "refuse")}, \"inputs\": {Capture(terms.InputCapture)}, "
+        + $"\"hash\": {List(terms.Hash)}, \"mask\": {List(terms.Mask)}, \"seal\": {List(terms.Seal)}}}";
 
     public static string Condition(ConditionConfig condition) => condition switch
     {
@@ -98,7 +104,21 @@ internal static class PolicyCanonical
         _ => "medium",
     };
 
-    private static string Field(ViewerField field) => field switch
+    private static string Name(Durability durability) => durability switch
+    {
+        Durability.Memory => "memory",
+        Durability.Disk => "disk",
+        _ => "process",
+    };
+
+    private static string Capture(double share) => share switch
+    {
+        0 => "\"digest\"",
+        1 => "\"full\"",
+        _ => $"{{\"sampled\": {Number(share)}}}",
+    };
+
+    public static string Field(ViewerField field) => field switch
     {
         ViewerField.Territory => "territory",
         ViewerField.AgeBand => "age_band",

@@ -84,6 +84,12 @@ internal sealed class PolicyCheck(TextWriter output, TextWriter error)
 
             WriteRules([.. policy.Rules.Skip(1)], "", now);
             WriteRules(policy.ShadowRules, " (shadow)", now);
+            output.WriteLine($"  record {PolicyCanonical.Record(policy.Record)}");
+            if (Note(policy.Withheld) is { } note)
+            {
+                output.WriteLine($"  note: {note}");
+            }
+
             output.WriteLine();
         }
 
@@ -185,8 +191,21 @@ internal sealed class PolicyCheck(TextWriter output, TextWriter error)
         }
 
         json.WriteEndArray();
+        json.WritePropertyName("record");
+        json.WriteRawValue(PolicyCanonical.Record(policy.Record));
+        json.WriteStartArray("notes");
+        if (Note(policy.Withheld) is { } note)
+        {
+            json.WriteStringValue(note);
+        }
+
+        json.WriteEndArray();
         json.WriteEndObject();
     }
+
+    // Not an error: whoever answers for the policy may want it so.
+    private static string? Note(ImmutableArray<string> withheld) => withheld.IsEmpty ? null
+        : $"rules read {string.Join(", ", withheld)}, which records do not show: decisions that depend on it cannot be computed again from their records";
 
     private static string Expiry(RuleInfo rule, DateTimeOffset now) =>
         rule.Expires == long.MaxValue ? ""

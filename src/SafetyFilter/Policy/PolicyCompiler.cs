@@ -92,8 +92,25 @@ internal static class PolicyCompiler
                 [.. shadows],
                 [.. classifiers.Select(c => c.FailMode)],
                 conditions.Attributes),
+            Record = policy.Record.Terms,
+            Withheld = Withheld(policy),
         };
     }
+
+    private static ImmutableArray<string> Withheld(PolicyConfig policy)
+    {
+        var read = policy.Rules.SelectMany(rule => Leaves(rule.When)).Select(PathOf).ToHashSet(StringComparer.Ordinal);
+        var terms = policy.Record.Terms;
+        return [.. terms.Mask.Concat(terms.Seal).Where(read.Contains).Order(StringComparer.Ordinal)];
+    }
+
+    // Where a record keeps what the comparison reads.
+    private static string PathOf(ConditionConfig condition) => condition switch
+    {
+        LanguageConfig => "languages",
+        ViewerConfig viewer => "viewer." + PolicyCanonical.Field(viewer.Field),
+        _ => AttributeOf(condition) is { } attribute ? RecordPaths.AttributePrefix + attribute.Name : "",
+    };
 
     /// <summary>Block, then demote (smaller factor first), age-restrict (higher age first), label, allow; else as written.</summary>
     public static IEnumerable<T> StrongestFirst<T>(IEnumerable<T> rules, Func<T, RuleInfo> info) => rules

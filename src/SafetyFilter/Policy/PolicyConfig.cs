@@ -28,6 +28,13 @@ internal sealed class PolicyConfig
     public required int BudgetMicros { get; init; }
     public required List<ClassifierConfig> Classifiers { get; init; }
     public required List<RuleConfig> Rules { get; init; }
+    public required RecordConfig Record { get; init; }
+}
+
+/// <param name="Attributes">The attributes that the lists name, for the check that rules read them.</param>
+internal sealed record RecordConfig(RecordTerms Terms, List<Located<string>> Attributes)
+{
+    public static RecordConfig Default { get; } = new(RecordTerms.Default, []);
 }
 
 internal sealed record ClassifierConfig(Located<string> Name, FailMode Fail);

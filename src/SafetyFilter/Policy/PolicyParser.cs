@@ -61,7 +61,7 @@ internal sealed class PolicyParser
         // First, so that every error of this policy can name the owner.
         var owner = _reader.Required(map, "owner", "the policy", "Name the team that answers for it.") is { } node ? _reader.Text(node, "'owner'", 128) ?? "" : "";
         _errors.Owner = owner;
-        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "classifiers", "rules");
+        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "classifiers", "rules", "record");
         if (map.Find("schema") is { } schema && YamlReader.Written(schema) != Schema)
         {
             _errors.Add(schema.At, YamlReader.Written(schema), $"'schema' is {YamlReader.Describe(schema)}", $"This version reads '{Schema}'.");
@@ -80,6 +80,7 @@ internal sealed class PolicyParser
             BudgetMicros = map.Find("budget_us") is { } budget ? _reader.Integer(budget, "'budget_us'", 50, 1_000_000) ?? 0 : DefaultBudgetMicros,
             Classifiers = ReadClassifiers(map),
             Rules = ReadRules(map),
+            Record = map.Find("record") is { } record ? new RecordParser(_reader).Read(record) : RecordConfig.Default,
         };
     }
 

@@ -18,6 +18,7 @@ internal static class PolicyValidator
             CheckRuleIds(policy);
             CheckScores(policy);
             CheckAttributes(policy);
+            CheckRecord(policy);
             CheckOrder(policy);
             if (known is not null)
             {
@@ -101,6 +102,24 @@ internal static class PolicyValidator
         if (leaves.Count > MaxComparisons)
         {
             policy.Errors.Add(policy.At, "", $"the policy makes {Text(leaves.Count)} comparisons, more than {Text(MaxComparisons)}", "Split it by surface.");
+        }
+    }
+
+    // A record has no other attributes: whoever writes another one has misspelt the one that matters.
+    private static void CheckRecord(PolicyConfig policy)
+    {
+        var read = policy.Rules
+            .SelectMany(rule => PolicyCompiler.Leaves(rule.When))
+            .Select(leaf => PolicyCompiler.AttributeOf(leaf)?.Name)
+            .OfType<string>()
+            .ToHashSet(StringComparer.Ordinal);
+        foreach (var (name, at) in policy.Record.Attributes.Where(attribute => !read.Contains(attribute.Value)))
+        {
+            policy.Errors.Add(
+                at,
+                RecordPaths.AttributePrefix + name,
+                $"no rule reads attribute '{name}', so that no record has it",
+                Suggestion.Closest(name, read) is { } closest ? $"Did you mean '{RecordPaths.AttributePrefix}{closest}'?" : "Remove it.");
         }
     }
 

@@ -37,6 +37,8 @@ internal sealed record PolicyDefinition
     public required string Canonical { get; init; }
     public required string Revision { get; init; }
     public required RuleSet RuleSet { get; init; }
+    public required RecordTerms Record { get; init; }
+    public required ImmutableArray<string> Withheld { get; init; }
 }
 
 /// <summary>The policy of one surface: decides over scores, attributes and viewer alone, and therefore decides a record again. Immutable, thread-safe.</summary>
@@ -76,6 +78,15 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
     public ImmutableArray<PolicyAttribute> Attributes => policy.Attributes;
 
     public bool ReadsLanguage => policy.ReadsLanguage;
+
+    /// <summary>What records of this surface promise, and what they may say.</summary>
+    public RecordTerms Record => policy.Record;
+
+    /// <summary>
+    /// Paths that rules read and records do not show, because they are masked or sealed. Decisions with any cannot be computed
+    /// again from their records alone. In order.
+    /// </summary>
+    public ImmutableArray<string> Withheld => policy.Withheld;
 
     public bool Serves(ReadOnlySpan<byte> utf8Purpose)
     {

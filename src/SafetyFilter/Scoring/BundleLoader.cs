@@ -16,6 +16,7 @@ internal sealed class BundleLoader
     private readonly string _id;
     private readonly BundleLimits _limits;
     private readonly List<BundleError> _errors = [];
+    private byte[] _manifestSha256 = [];
 
     private BundleLoader(string folder, BundleLimits limits)
     {
@@ -51,8 +52,16 @@ internal sealed class BundleLoader
         return _errors.Count == 0 && model is not null && test is not null ? Start(manifest, model, test) : null;
     }
 
-    private BundleManifest? ReadManifest() =>
-        ReadFile(ManifestFile, _limits.MaxJsonBytes) is { } bytes ? ManifestReader.Read(bytes, new JsonFaults(_id, ManifestFile, _errors)) : null;
+    private BundleManifest? ReadManifest()
+    {
+        if (ReadFile(ManifestFile, _limits.MaxJsonBytes) is not { } bytes)
+        {
+            return null;
+        }
+
+        _manifestSha256 = SHA256.HashData(bytes);
+        return ManifestReader.Read(bytes, new JsonFaults(_id, ManifestFile, _errors));
+    }
 
     private void CheckPlaceAndDate(BundleManifest manifest, DateOnly today)
     {
@@ -148,7 +157,7 @@ internal sealed class BundleLoader
             return null;
         }
 
-        var bundle = new ModelBundle(session, manifest, SHA256.HashData(model));
+        var bundle = new ModelBundle(session, manifest, SHA256.HashData(model)) { ManifestSha256 = _manifestSha256, Folder = _folder };
         test.Run(bundle, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
         if (_errors.Count == 0)
         {

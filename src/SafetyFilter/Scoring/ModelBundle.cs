@@ -39,6 +39,12 @@ internal sealed class ModelBundle : IDisposable
     /// <summary>SHA-256 of model.onnx, 32 bytes.</summary>
     public ReadOnlyMemory<byte> ModelSha256 { get; }
 
+    /// <summary>SHA-256 of manifest.json, 32 bytes; empty for a bundle that was not loaded from a folder.</summary>
+    public ReadOnlyMemory<byte> ManifestSha256 { get; init; }
+
+    /// <summary>Where it was loaded from; empty when from nowhere.</summary>
+    public string Folder { get; init; } = "";
+
     /// <summary>"bundle/label", in output order.</summary>
     public ImmutableArray<string> Classifiers { get; }
 

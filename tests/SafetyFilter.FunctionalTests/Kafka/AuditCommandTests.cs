@@ -64,7 +64,8 @@ public sealed class AuditCommandTests : IDisposable
         var segment = SpoolFolder.Segments(SpoolFolder.Streams(_harness.Folder).Single())[0].Path;
         using (var file = File.OpenHandle(segment, FileMode.Open, FileAccess.Write))
         {
-            RandomAccess.Write(file, [0xFF], 700);
+            // Behind EpochStart, which is as long as its certificate.
+            RandomAccess.Write(file, [0xFF], 2500);
         }
 
         var (code, text, _) = Run("verify", "--json", segment);

@@ -11,23 +11,30 @@ internal sealed class KafkaUnderTest : IDisposable
     public KafkaUnderTest(int partitions = 4)
     {
         Topic = $"safetyfilter.decisions.{Guid.NewGuid():N}";
+        CheckpointTopic = Topic + ".checkpoints";
         var servers = Environment.GetEnvironmentVariable("KAFKA_BOOTSTRAP_SERVERS");
         if (string.IsNullOrEmpty(servers))
         {
             _mock = new MockKafkaCluster();
             _mock.CreateTopic(Topic, partitions);
+            _mock.CreateTopic(CheckpointTopic, partitions);
             BootstrapServers = _mock.BootstrapServers;
             return;
         }
 
         BootstrapServers = servers;
         using var admin = new AdminClientBuilder(new AdminClientConfig { BootstrapServers = servers }).Build();
-        admin.CreateTopicsAsync([new TopicSpecification { Name = Topic, NumPartitions = partitions }]).GetAwaiter().GetResult();
+        admin.CreateTopicsAsync([
+            new TopicSpecification { Name = Topic, NumPartitions = partitions },
+            new TopicSpecification { Name = CheckpointTopic, NumPartitions = partitions },
+        ]).GetAwaiter().GetResult();
     }
 
     public string BootstrapServers { get; }
 
     public string Topic { get; }
+
+    public string CheckpointTopic { get; }
 
     /// <summary>For tests that break the cluster. A real one is not ours to break.</summary>
     public MockKafkaCluster Mock
@@ -39,13 +46,14 @@ internal sealed class KafkaUnderTest : IDisposable
         }
     }
 
-    public List<ConsumeResult<byte[], byte[]>> ConsumeAll()
+    public List<ConsumeResult<byte[], byte[]>> ConsumeAll(string? topic = null)
     {
+        topic ??= Topic;
         using var consumer = new ConsumerBuilder<byte[], byte[]>(
             new ConsumerConfig { BootstrapServers = BootstrapServers, GroupId = "test", EnableAutoCommit = false, EnablePartitionEof = true }).Build();
         using var admin = new DependentAdminClientBuilder(consumer.Handle).Build();
-        var partitions = admin.GetMetadata(Topic, TimeSpan.FromSeconds(30)).Topics[0].Partitions;
-        consumer.Assign(partitions.Select(partition => new TopicPartitionOffset(Topic, partition.PartitionId, Offset.Beginning)));
+        var partitions = admin.GetMetadata(topic, TimeSpan.FromSeconds(30)).Topics[0].Partitions;
+        consumer.Assign(partitions.Select(partition => new TopicPartitionOffset(topic, partition.PartitionId, Offset.Beginning)));
         var found = new List<ConsumeResult<byte[], byte[]>>();
         for (var open = partitions.Count; open > 0;)
         {

@@ -19,9 +19,9 @@ internal sealed partial class MockKafkaCluster : IDisposable
         Brokers = brokers;
         var error = new byte[512];
         _handle = New(0, ConfNew(), error, (nuint)error.Length);
-        Assert.NotEqual(0, _handle);
+        Check(_handle != 0);
         _cluster = ClusterNew(_handle, brokers);
-        Assert.NotEqual(0, _cluster);
+        Check(_cluster != 0);
         BootstrapServers = Marshal.PtrToStringUTF8(Bootstraps(_cluster))!;
     }
 
@@ -29,17 +29,20 @@ internal sealed partial class MockKafkaCluster : IDisposable
 
     public string BootstrapServers { get; }
 
-    public void CreateTopic(string name, int partitions) => Assert.Equal(0, TopicCreate(_cluster, name, partitions, Brokers));
+    public void CreateTopic(string name, int partitions) => Check(TopicCreate(_cluster, name, partitions, Brokers) == 0);
 
     /// <summary>The next requests of this kind fail with these codes, one each.</summary>
     public void PushErrors(short request, params ReadOnlySpan<int> codes) =>
         PushRequestErrors(_cluster, request, (nuint)codes.Length, codes.ToArray());
 
+    /// <summary>Takes back the errors that were pushed and not used up.</summary>
+    public void ClearErrors(short request) => ClearRequestErrors(_cluster, request);
+
     public void TakeDown()
     {
         for (var broker = 1; broker <= Brokers; broker++)
         {
-            Assert.Equal(0, SetDown(_cluster, broker));
+            Check(SetDown(_cluster, broker) == 0);
         }
     }
 
@@ -47,7 +50,7 @@ internal sealed partial class MockKafkaCluster : IDisposable
     {
         for (var broker = 1; broker <= Brokers; broker++)
         {
-            Assert.Equal(0, SetUp(_cluster, broker));
+            Check(SetUp(_cluster, broker) == 0);
         }
     }
 
@@ -55,6 +58,14 @@ internal sealed partial class MockKafkaCluster : IDisposable
     {
         ClusterDestroy(_cluster);
         Destroy(_handle);
+    }
+
+    private static void Check(bool holds)
+    {
+        if (!holds)
+        {
+            throw new InvalidOperationException("librdkafka's mock cluster refuses.");
+        }
     }
 
     [LibraryImport(Library, EntryPoint = "rd_kafka_conf_new")]
@@ -80,6 +91,9 @@ internal sealed partial class MockKafkaCluster : IDisposable
 
     [LibraryImport(Library, EntryPoint = "rd_kafka_mock_push_request_errors_array")]
     private static partial void PushRequestErrors(nint cluster, short request, nuint count, int[] errors);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_clear_request_errors")]
+    private static partial void ClearRequestErrors(nint cluster, short request);
 
     [LibraryImport(Library, EntryPoint = "rd_kafka_mock_broker_set_down")]
     private static partial int SetDown(nint cluster, int broker);

@@ -15,12 +15,15 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
     {
         BootstrapServers = kafka.BootstrapServers,
         Topic = kafka.Topic,
+        CheckpointTopic = kafka.CheckpointTopic,
         Linger = TimeSpan.Zero,
         CursorInterval = TimeSpan.FromMilliseconds(50),
+        LongestBackoff = TimeSpan.FromMilliseconds(20),
         Producer = { ["reconnect.backoff.max.ms"] = "200", ["retry.backoff.ms"] = "10", ["retry.backoff.max.ms"] = "50" },
     };
 
-    public Spool Open(int syncMilliseconds = 5) => Spool.Open(
+    /// <param name="checkpointRecords">Most tests count their records, so there are no checkpoints unless asked for.</param>
+    public Spool Open(int syncMilliseconds = 5, int checkpointRecords = int.MaxValue) => Spool.Open(
         new SpoolOptions
         {
             Folder = Folder,
@@ -29,7 +32,12 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
             SyncInterval = TimeSpan.FromMilliseconds(syncMilliseconds),
             AppendPatience = TimeSpan.FromSeconds(10),
         },
-        "test", TimeProvider.System);
+        "test", TimeProvider.System, signing: new SigningOptions
+        {
+            CheckpointInterval = TimeSpan.FromDays(1),
+            CheckpointRecords = checkpointRecords,
+            HeartbeatInterval = TimeSpan.FromDays(1),
+        });
 
     public KafkaPublisher Start(Spool spool)
     {
@@ -60,7 +68,7 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
     {
         var verifier = new LedgerVerifier();
         var settings = new Dictionary<string, string>(StringComparer.Ordinal);
-        Assert.Null(TopicSource.Read(kafka.BootstrapServers, kafka.Topic, settings, verifier.Add, CancellationToken.None));
+        Assert.Null(new TopicSource(kafka.BootstrapServers, kafka.Topic, settings).Read(verifier.Add, verifier.AddDamage, CancellationToken.None));
         verifier.Finish();
         return verifier;
     }

@@ -30,7 +30,10 @@ public sealed class SidecarToKafkaTests : IDisposable
             Assert.Equal(answer.RequestId, record.RequestId);
         }
 
-        Assert.Equal(answers.Count + 2, messages.Count);
+        Assert.Equal(answers.Count, messages.Count(static message => TypeOf(message) == "safetyfilter.decision.v1"));
+        Assert.Equal(
+            messages.Where(static message => TypeOf(message) == "safetyfilter.checkpoint.v1").Select(static message => message.Message.Value),
+            _kafka.ConsumeAll(_kafka.CheckpointTopic).Select(static message => message.Message.Value));
     }
 
     [Fact]
@@ -54,7 +57,10 @@ public sealed class SidecarToKafkaTests : IDisposable
     }
 
     private (string, string)[] Settings() =>
-        [("Ledger__Kafka__BootstrapServers", _kafka.BootstrapServers), ("Ledger__Kafka__Topic", _kafka.Topic)];
+    [
+        ("Ledger__Kafka__BootstrapServers", _kafka.BootstrapServers), ("Ledger__Kafka__Topic", _kafka.Topic),
+        ("Ledger__Kafka__CheckpointTopic", _kafka.CheckpointTopic),
+    ];
 
     private static async Task<List<FilterResult>> AskAsync(SidecarProcess sidecar, int requests)
     {

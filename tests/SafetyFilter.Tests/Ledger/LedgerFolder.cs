@@ -25,7 +25,16 @@ internal sealed class LedgerFolder : IDisposable
         AppendPatience = TimeSpan.FromSeconds(10),
     };
 
-    public Spool Open(SpoolOptions? options = null) => Spool.Open(options ?? Options(), "test", TimeProvider.System);
+    /// <summary>No checkpoints while a test runs: most tests count their records.</summary>
+    public static SigningOptions Silent => new()
+    {
+        CheckpointInterval = TimeSpan.FromDays(1),
+        CheckpointRecords = int.MaxValue,
+        HeartbeatInterval = TimeSpan.FromDays(1),
+    };
+
+    public Spool Open(SpoolOptions? options = null, SigningOptions? signing = null, TimeProvider? time = null) =>
+        Spool.Open(options ?? Options(), "test", time ?? TimeProvider.System, signing: signing ?? Silent);
 
     /// <summary>A decision of about the given length, as the encoder makes it: everything but the sequence.</summary>
     public static byte[] Body(Spool spool, string requestId, int length = 0) => new DecisionRecord

@@ -33,6 +33,21 @@ public sealed class InFlightWindowTests
         });
 
     [Fact]
+    public void Acknowledge_ARecordForTwoTopics_TakesTheWordOfBoth()
+    {
+        var window = new InFlightWindow(8, 1 << 20, acknowledgedThrough: 0);
+        Assert.True(window.TryAdd(1, 100, 1, acknowledgements: 2));
+        Assert.True(window.TryAdd(2, 100, 1));
+
+        window.Acknowledge(1);
+        window.Acknowledge(2);
+        Assert.Equal((0UL, 2), (window.AcknowledgedThrough, window.Count));
+
+        window.Acknowledge(1);
+        Assert.Equal((2UL, 0), (window.AcknowledgedThrough, window.Count));
+    }
+
+    [Fact]
     public void TryAdd_PastRecordsOrBytes_HasNoRoomUntilAcknowledged()
     {
         var window = new InFlightWindow(2, 1000, acknowledgedThrough: 0);
@@ -55,11 +70,12 @@ public sealed class PublishCursorTests
     public void Read_WhatWasWritten_IsTheSame()
     {
         using var folder = new LedgerFolder();
-        var cursor = new PublishCursor(ulong.MaxValue >> 8, "a \"topic\"", 7);
+        foreach (var cursor in new[] { new PublishCursor(ulong.MaxValue >> 8, "a \"topic\"", 7), new PublishCursor(1, "t", 7, "u", 8) })
+        {
+            Assert.Equal(0, cursor.Write(folder.Path));
 
-        Assert.Equal(0, cursor.Write(folder.Path));
-
-        Assert.Equal(cursor, PublishCursor.Read(folder.Path));
+            Assert.Equal(cursor, PublishCursor.Read(folder.Path));
+        }
     }
 
     [Theory]
@@ -90,10 +106,11 @@ public sealed class LedgerOptionsValidatorTests
         var errors = LedgerOptionsValidator.Validate(new LedgerOptions
         {
             Spool = { Folder = "", SegmentBytes = 5000, SyncInterval = TimeSpan.FromHours(1), AppendPatience = TimeSpan.FromSeconds(-1) },
-            Kafka = { BootstrapServers = "k:1", Compression = "zip", Producer = { ["acks"] = "1", ["dotnet.producer.block.if.queue.full"] = "no" } },
+            Signing = { CheckpointInterval = TimeSpan.Zero, CheckpointRecords = 0, HeartbeatInterval = TimeSpan.FromHours(1) },
+            Kafka = { BootstrapServers = "k:1", CheckpointTopic = "safetyfilter.decisions", Compression = "zip", Producer = { ["acks"] = "1", ["dotnet.producer.block.if.queue.full"] = "no" } },
         });
 
-        Assert.Equal(7, errors.Count);
+        Assert.Equal(11, errors.Count);
         Assert.Contains(errors, error => error.StartsWith("Ledger:Spool:SegmentBytes is '5000'. Use a multiple of 4096", StringComparison.Ordinal));
         Assert.Contains(errors, error => error.StartsWith("Ledger:Kafka:Producer:acks is '1'. Remove it", StringComparison.Ordinal));
     }
@@ -196,4 +213,52 @@ public sealed class SegmentTests : IDisposable
         Assert.Equal([_path], Directory.GetFiles(_folder.Path));
         Assert.Equal(64 << 10, new FileInfo(_path).Length);
     }
+}
+
+public sealed class GapBookTests : IDisposable
+{
+    private readonly LedgerFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Note_WhatIsKnownInPart_NotesTheRest()
+    {
+        var book = GapBook.Read(_folder.Path);
+        Assert.Equal([(10UL, 20UL)], Places(book.Note(Lost(10, 20))));
+        Assert.Equal([(30UL, 30UL)], Places(book.Note(Lost(30, 30))));
+
+        Assert.Equal([(5UL, 9UL), (21UL, 29UL), (31UL, 40UL)], Places(book.Note(Lost(5, 40))));
+        Assert.Empty(book.Note(Lost(5, 40)));
+    }
+
+    [Fact]
+    public void Read_WhatWasNoted_IsTheSame()
+    {
+        var book = GapBook.Read(_folder.Path);
+        var admitted = Assert.Single(book.Note(Lost(1, 2)));
+        var open = Assert.Single(book.Note(Lost(7, 9)));
+        book.MarkAdmitted(admitted);
+
+        var read = GapBook.Read(_folder.Path);
+
+        Assert.Equal([open], read.NotAdmitted);
+        Assert.Empty(read.Note(Lost(1, 2)));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("{}")]
+    [InlineData("[{\"first\":-1}]")]
+    public void Read_ADamagedFile_KnowsOfNothing(string content)
+    {
+        File.WriteAllText(Path.Combine(_folder.Path, "gaps.json"), content);
+
+        Assert.Empty(GapBook.Read(_folder.Path).NotAdmitted);
+    }
+
+    private static LostRange Lost(ulong first, ulong last) =>
+        new(first, last, SafetyFilter.Lineage.V1.Gap.Types.Cause.Damage, "file", EmptyLeaves: true);
+
+    private static IEnumerable<(ulong First, ulong Last)> Places(List<LostRange> ranges) => ranges.Select(range => (range.First, range.Last));
 }

@@ -51,7 +51,8 @@ internal static class SpoolChild
             AppendPatience = TimeSpan.FromSeconds(30),
         };
         using var output = Console.OpenStandardOutput();
-        using (var spool = Spool.Open(options, "child", TimeProvider.System))
+        var signing = new SigningOptions { CheckpointRecords = 100 };
+        using (var spool = Spool.Open(options, "child", TimeProvider.System, signing: signing))
         {
             if (mode == AppendDurably)
             {

@@ -54,6 +54,7 @@ public sealed class SpoolProcessTests : IDisposable
         Assert.True(acknowledged.Count > Kills * 1000);
         Assert.DoesNotContain(acknowledged, one => !found.Contains(one));
         Assert.Equal(acknowledged.Count, acknowledged.Distinct().Count());
+        Assert.True(StreamAudit.Check(_folder).Checkpoints.Count > Kills);
         using var verifier = _folder.Verify();
         Assert.True(verifier.IsVerified, LedgerFolder.Describe(verifier));
     }

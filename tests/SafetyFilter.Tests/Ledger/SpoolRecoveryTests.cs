@@ -39,7 +39,7 @@ public sealed class SpoolRecoveryTests
 
         using (var spool = killed.Open())
         {
-            Assert.Equal(before[^1].Sequence + 1, spool.LastSequence);
+            Assert.Equal(before[^1].Sequence + 2, spool.LastSequence);
             Assert.Equal(DamageKind.Frame, Assert.Single(spool.Recovery.Damages).Kind);
         }
 
@@ -59,7 +59,7 @@ public sealed class SpoolRecoveryTests
 
         using (var spool = killed.Open())
         {
-            Assert.Equal((last.Sequence + 1, 0L), (spool.LastSequence, spool.Recovery.BytesCutOff));
+            Assert.Equal((last.Sequence, 0L), (spool.Recovery.LastSequence, spool.Recovery.BytesCutOff));
             Assert.Equal((DamageKind.Frame, last.Sequence - 1), (spool.Recovery.Damages.Single().Kind, spool.Recovery.Damages[0].AfterSequence));
         }
 
@@ -77,7 +77,7 @@ public sealed class SpoolRecoveryTests
 
         using var spool = killed.Open();
 
-        Assert.Equal((2UL, 2U, 1U), (spool.LastSequence, spool.Epoch, spool.Recovery.PreviousEpoch));
+        Assert.Equal((1UL, 2U, 1U), (spool.Recovery.LastSequence, spool.Epoch, spool.Recovery.PreviousEpoch));
     }
 
     [Fact]
@@ -151,7 +151,8 @@ public sealed class SpoolRecoveryTests
 
         using var spool = killed.Open();
 
-        Assert.Equal(1001UL, spool.LastSequence);
+        Assert.Equal(1000UL, spool.Recovery.LastSequence);
+        Assert.Equal([(1001UL, RecordType.EpochStart), (1002UL, RecordType.Gap)], killed.ReadAll()[^2..].Select(one => (one.Sequence, one.Type)));
     }
 
     [Fact]
@@ -183,7 +184,9 @@ public sealed class SpoolRecoveryTests
                 var after = copy.ReadAll();
                 Assert.Equal(lost, after.Count(one => one.Damage is not null));
                 Assert.Equal(expected, after.Where(one => one.Damage is null && one.Epoch == 1).Select(one => one.Sequence));
-                Assert.Equal(expected.Count + 2 + lost, after.Count);
+
+                // EpochStart, EpochEnd; and for a loss the place itself and the Gap that admits it.
+                Assert.Equal(expected.Count + 2 + 2 * lost, after.Count);
                 Assert.Equal((ulong)after.Count, after[^1].Sequence);
                 using var verifier = copy.Verify();
                 Assert.Equal(lost == 0, verifier.IsVerified);

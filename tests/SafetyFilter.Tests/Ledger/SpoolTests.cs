@@ -142,6 +142,7 @@ public sealed class SpoolTests : IDisposable
     {
         var options = _folder.Options();
         options.AppendPatience = TimeSpan.FromMilliseconds(20);
+        options.MemoryBacklogBytes = 0;
         using var spool = _folder.Open(options);
         var trap = Path.Combine(spool.StreamFolder, "0000000000.spare");
         var body = LedgerFolder.Body(spool, "a", length: 8000);

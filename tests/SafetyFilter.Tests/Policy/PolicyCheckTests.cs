@@ -33,19 +33,32 @@ public sealed class PolicyCheckTests : IDisposable
         Assert.Equal(PolicyCheck.Fine, Run([file]));
         var revision = PolicyBench.Compile(Sound).Snapshot!.Policies[0].Revision;
         Assert.Equal(
-            $"""
-            feed, home: policy p, revision {revision[..12]}, owner team
+            $$"""
+            feed, home: policy p, revision {{revision[..12]}}, owner team
               serves recommendation; strongest match decides; budget 1000 us
               fails closed: m/a
               fails open: m/b
               block                    BAD                  high     block-it
               demote x0.5              OLD                  medium   old (EXPIRED 2026-01-02T00:00:00Z: no longer matches)
               label Ü "x"              BAIT                 medium   maybe (shadow)
+              record {"durability": "process", "late": "pending", "full": "refuse", "inputs": "digest", "hash": [], "mask": [], "seal": []}
 
             2 surfaces, 1 policy, no errors. Checked without models: whether the classifiers exist is not known.
 
             """,
             _output.ToString());
+    }
+
+    [Fact]
+    public void Run_RecordsWithholdWhatRulesRead_SaysSo()
+    {
+        var yaml = Sound.Replace("{ always: true }", "{ viewer: territory, in: [DE] }", StringComparison.Ordinal)
+            + "\nrecord: { mask: [viewer.territory, viewer.age_band] }\n";
+        Assert.Equal(PolicyCheck.Fine, Run([Write("p.yaml", yaml)]));
+        Assert.Contains(
+            "  note: rules read viewer.territory, which records do not show: decisions that depend on it cannot be computed again from their records",
+            _output.ToString(),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -84,6 +97,8 @@ public sealed class PolicyCheckTests : IDisposable
         Assert.Equal("closed", surface.GetProperty("classifiers").GetProperty("m/a").GetString());
         Assert.Equal("Ü \"x\"", surface.GetProperty("rules")[2].GetProperty("action").GetProperty("label").GetString());
         Assert.True(surface.GetProperty("rules")[1].GetProperty("expired").GetBoolean());
+        Assert.Equal("process", surface.GetProperty("record").GetProperty("durability").GetString());
+        Assert.Equal(0, surface.GetProperty("notes").GetArrayLength());
     }
 
     [Fact]

@@ -80,7 +80,8 @@ public sealed class PolicySnapshotTests
             },
             "rules": [
             {"id": "r", "when": {"all": [{"score": "m/a", "at_least": 0.5}, {"attribute": "t", "in": ["NO", "x"]}]}, "action": {"demote": 0.25}, "reason": "R", "severity": "medium"}
-            ]
+            ],
+            "record": {"durability": "process", "late": "pending", "full": "refuse", "inputs": "digest", "hash": [], "mask": [], "seal": []}
             }
 
             """;
@@ -88,7 +89,7 @@ public sealed class PolicySnapshotTests
         var policy = Snapshot(Respelled).Surfaces[0];
 
         Assert.Equal(Expected, policy.Canonical);
-        Assert.Equal("4b31b5c7c10f7080aca9a506c1752975ef09f3185291080c352645ba3c3558c4", policy.Revision);
+        Assert.Equal("9463e446395322029ad4d4e40ebda9aacf833d540ef2ebc8596ce223ffea2aaf", policy.Revision);
     }
 
     [Theory]

@@ -34,6 +34,20 @@ internal sealed class CompactRange
         return bytes;
     }
 
+    /// <summary>The subtrees from left to right: the first leaf, the level (2^level leaves) and the root of each.</summary>
+    public IEnumerable<(ulong Start, int Level, TreeHash Hash)> Nodes
+    {
+        get
+        {
+            var start = Begin;
+            foreach (var (hash, level) in _nodes)
+            {
+                yield return (start, level, hash);
+                start += 1UL << level;
+            }
+        }
+    }
+
     /// <summary>Null when there are not as many hashes as such a range falls into.</summary>
     public static CompactRange? TryRead(ulong begin, ulong end, ReadOnlySpan<byte> hashes)
     {
@@ -62,6 +76,22 @@ internal sealed class CompactRange
     }
 
     public void Append(in TreeHash leaf) => Append(leaf, 0);
+
+    /// <summary>Adds the leaves of records that nobody can read any more, however many, in logarithmic time.</summary>
+    public void AppendEmpty(ulong count)
+    {
+        for (var end = End + count; End < end;)
+        {
+            var level = LargestAt(End, end);
+            var hash = TreeHash.EmptyLeaf;
+            for (var i = 0; i < level; i++)
+            {
+                hash = TreeHash.OfNode(hash, hash);
+            }
+
+            Append(hash, level);
+        }
+    }
 
     /// <summary>Adds the range that begins where this one ends. False, and nothing is changed, when it does not.</summary>
     public bool TryAppend(CompactRange next)

@@ -40,7 +40,7 @@ internal sealed class SignedNote
     {
         parsed = null;
         var end = note.LastIndexOf("\n\n", StringComparison.Ordinal);
-        if (end < 0 || !note.EndsWith('\n') || note.Any(static c => c < ' ' && c != '\n'))
+        if (end < 0 || end + 2 >= note.Length || !note.EndsWith('\n') || note.Any(static c => c < ' ' && c != '\n'))
         {
             return false;
         }

@@ -12,11 +12,13 @@ internal sealed class BrokenPromiseException(string message) : Exception(message
 /// </summary>
 internal sealed class CrashingSpool : IDisposable
 {
+    private static readonly SigningOptions Signing = new() { CheckpointInterval = TimeSpan.Zero };
+
     private readonly int _seed;
     private readonly Random _random;
     private readonly TreeLeaf _leaf = new();
     private readonly LedgerTruth _truth = new();
-    private readonly SpoolOptions _options;
+    private readonly long _segmentBytes;
     private readonly List<string> _trail = [];
     private readonly string _scratch;
     private VolumeModel _volume;
@@ -30,7 +32,7 @@ internal sealed class CrashingSpool : IDisposable
         _seed = seed;
         _random = new Random(seed);
         _scratch = Path.Combine(scratch, $"{seed:x8}");
-        _options = new SpoolOptions { SegmentBytes = 4096L << _random.Next(1, 4), MaxRecordBytes = 3000, AppendPatience = TimeSpan.Zero };
+        _segmentBytes = 4096L << _random.Next(1, 4);
         _volume = new VolumeModel(NewFolder());
     }
 
@@ -88,6 +90,10 @@ internal sealed class CrashingSpool : IDisposable
                 break;
             case 14:
                 _volume.Look();
+                break;
+            case 15:
+                Trail("notary");
+                Notarise();
                 break;
             case < 18:
                 CrashPoint("between steps");
@@ -182,17 +188,27 @@ internal sealed class CrashingSpool : IDisposable
 
         Trail($"publish through {through}");
         _truth.Published = through;
-        if (new PublishCursor(through, "topic", 0).Write(_spool!.StreamFolder) != 0)
+        if (new PublishCursor(through, "topic", 0, "", -1).Write(_spool!.StreamFolder) != 0)
         {
             return;
         }
 
         _truth.Deletable = through;
-        var segments = SpoolFolder.Segments(_spool!.StreamFolder);
-        for (var index = 0; index < segments.Count - 1 && segments[index + 1].FirstSequence - 1 <= through; index++)
+        new StreamPublication(_spool.StreamId, _spool.StreamFolder, new KafkaOptions()).DeletePublished(_spool.Notary.RecoverableFrom);
+    }
+
+    private void Notarise()
+    {
+        try
         {
-            File.Delete(segments[index].Path);
+            _spool!.Notary.Step();
         }
+        catch (IOException)
+        {
+            // As its thread does: it will be tried again.
+        }
+
+        Learn();
     }
 
     private void Kill()
@@ -213,7 +229,6 @@ internal sealed class CrashingSpool : IDisposable
         if (_random.Next(3) == 0)
         {
             Trail("close");
-            Keeper(static keeper => keeper.HasSpare || keeper.TryMakeSpare());
             _spool!.Close();
             Learn();
         }
@@ -245,8 +260,6 @@ internal sealed class CrashingSpool : IDisposable
         SpoolDisk.Model = null;
         if (_spool is not null)
         {
-            // Its EpochEnd would wait for a segment that nobody makes.
-            _ = _spool.Keeper.HasSpare || _spool.Keeper.TryMakeSpare();
             _spool.Dispose();
             _spool = null;
         }
@@ -310,8 +323,15 @@ internal sealed class CrashingSpool : IDisposable
 
         try
         {
-            var options = new SpoolOptions { Folder = volume.Root, SegmentBytes = _options.SegmentBytes, MaxRecordBytes = _options.MaxRecordBytes, AppendPatience = TimeSpan.Zero };
-            var spool = Spool.Open(options, "test", TimeProvider.System, threads: false);
+            var options = new SpoolOptions
+            {
+                Folder = volume.Root,
+                SegmentBytes = _segmentBytes,
+                MaxRecordBytes = 3000,
+                AppendPatience = TimeSpan.Zero,
+                MemoryBacklogBytes = 16 << 10,
+            };
+            var spool = Spool.Open(options, "test", TimeProvider.System, signing: Signing, threads: false);
             return _truth.Compare(spool, _leaf) is { } wrong ? throw Broken($"{wrong}\n{Contents(volume.Root)}") : spool;
         }
         catch (Exception failure) when (failure is not BrokenPromiseException)

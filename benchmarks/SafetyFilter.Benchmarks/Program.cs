@@ -1,0 +1,6 @@
+using System.CommandLine;
+using SafetyFilter.Benchmarks.Ledger;
+
+var root = new RootCommand("Benchmarks of SafetyFilter. Results are committed under benchmarks/results with the command that makes them.");
+root.Subcommands.Add(LedgerCommand.Create());
+return await root.Parse(args).InvokeAsync();
