@@ -194,9 +194,10 @@ internal sealed class Spool : IDisposable
                 logger, stream.StreamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
 
             spool = new Spool(options, signing, stream, signer, lockHandle, first, losses, options.RecordLimit(publishes), time, logger);
+            spool.Gaps.NoteRecovered(stream.Tree.Lost);
             spool.AppendEpochStart(build, stream, signer);
             spool._keeper.Start(threads);
-            spool.Gaps.AdmitRecovered(stream.Tree.Lost);
+            spool.Gaps.AdmitRecovered();
             spool.Notary.Start(threads);
             return spool;
         }

@@ -235,6 +235,10 @@ internal sealed class StreamNotary : IDisposable
         var nanos = Spool.UnixNanos(_time);
         var root = _tree.Root();
         var text = new CheckpointText(_spool.StreamId, _tree.End, root, _spool.Epoch, nanos).ToString();
+        var lost = _spool.LostTotal;
+
+        // The kernel may write this record out before the page that counts, and a total must never go back.
+        _spool.SyncLosses();
         var record = new Checkpoint
         {
             StreamId = ByteString.CopyFrom(_spool.StreamId.ToByteArray(bigEndian: true)),
@@ -247,7 +251,7 @@ internal sealed class StreamNotary : IDisposable
             PreviousSize = _growth.Begin,
             Growth = ByteString.CopyFrom(_growth.ToArray()),
             Decisions = _decisions,
-            LostTotal = _spool.LostTotal,
+            LostTotal = lost,
             PublishedThrough = _spool.PublishedThrough,
         };
         switch (_spool.Append(RecordType.Checkpoint, record.ToByteArray(), out var receipt))

@@ -24,6 +24,7 @@ internal sealed class CrashingSpool : IDisposable
     private VolumeModel _volume;
     private Spool? _spool;
     private int _folders;
+    private BrokenPromiseException? _broken;
     private int _failures;
     private DiskCall _failing;
 
@@ -293,14 +294,17 @@ internal sealed class CrashingSpool : IDisposable
         var folder = NewFolder();
         Trail($"crash {where}, depth {depth} -> {folder}");
         volume.Crash(_random, folder);
-        if (Environment.GetEnvironmentVariable("CM_DEBUG") is not null) { Console.WriteLine($"{where} {folder}\n{Contents(folder)}"); }
-        using (var recovered = Open(new VolumeModel(folder), depth))
+        try
         {
+            using var recovered = Open(new VolumeModel(folder), depth);
             DamagedImages += recovered.Recovery.Damages.Count > 0 ? 1 : 0;
             SpoolDisk.Model = null;
         }
+        finally
+        {
+            SpoolDisk.Model = running;
+        }
 
-        SpoolDisk.Model = running;
         Directory.Delete(folder, recursive: true);
         _trail.RemoveAt(_trail.Count - 1);
     }
@@ -336,7 +340,7 @@ internal sealed class CrashingSpool : IDisposable
         }
         catch (Exception failure) when (failure is not BrokenPromiseException)
         {
-            throw Broken($"the start failed: {failure}\n{Contents(volume.Root)}");
+            throw _broken ?? Broken($"the start failed: {failure}\n{Contents(volume.Root)}");
         }
         finally
         {
@@ -367,7 +371,7 @@ internal sealed class CrashingSpool : IDisposable
     private void Trail(string step) => _trail.Add(step);
 
     private BrokenPromiseException Broken(string what) =>
-        new($"Seed {_seed}: {what}\n{string.Join("; ", _trail.TakeLast(40))}");
+        _broken ??= new BrokenPromiseException($"Seed {_seed}: {what}\n{string.Join("; ", _trail.TakeLast(40))}");
 
     private static string Contents(string root) => string.Join('\n', new DirectoryInfo(root).EnumerateFiles("*", SearchOption.AllDirectories)
         .Select(static file => $"{file.Length,8} {file.Name}").Order(StringComparer.Ordinal));

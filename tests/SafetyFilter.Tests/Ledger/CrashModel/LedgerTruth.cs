@@ -125,13 +125,15 @@ internal sealed class LedgerTruth
         Epoch = Math.Max(Epoch, reader.Epoch);
     }
 
-    private static string? CompareFindings(Spool recovered)
+    private string? CompareFindings(Spool recovered)
     {
         using var verifier = new LedgerVerifier();
         verifier.AddSpool(Path.GetDirectoryName(recovered.StreamFolder)!, out _);
 
-        // What is damaged was never promised: that was seen above. Everything else has to be admitted by now.
-        var unexplained = verifier.Findings.Where(finding => finding.Kind != FindingKind.Damage).ToList();
+        // What is damaged was never promised: that was seen above. What is published may be gone, and where a loss of power
+        // undoes the deletion of some segments only, in any order. Everything else has to be admitted by now.
+        var unexplained = verifier.Findings
+            .Where(finding => finding.Kind != FindingKind.Damage && (finding.Kind != FindingKind.Gap || finding.Sequence > Deletable)).ToList();
         return unexplained.Count == 0 ? null : string.Join('\n', unexplained);
     }
 
