@@ -16,9 +16,11 @@ internal sealed class GapAdmission(Spool spool, ILogger logger)
     /// <summary>Records that this run admitted to be lost.</summary>
     public long Records => Volatile.Read(ref _records);
 
-    /// <summary>Admits what a start found, and what earlier runs noted and could not record any more. Right after EpochStart.</summary>
-    /// <exception cref="LedgerException">The records cannot be written.</exception>
-    public void AdmitRecovered(IReadOnlyList<LostRange> lost)
+    /// <summary>
+    /// Notes what a start found. Before its EpochStart, whose root counts the lost records as empty: a start after a crash in
+    /// between would take the tree from there, and would not look behind it again.
+    /// </summary>
+    public void NoteRecovered(IReadOnlyList<LostRange> lost)
     {
         foreach (var range in lost)
         {
@@ -28,7 +30,12 @@ internal sealed class GapAdmission(Spool spool, ILogger logger)
                 _book.MarkAdmitted(range with { IsAdmitted = false });
             }
         }
+    }
 
+    /// <summary>Admits what was noted now, and what earlier runs noted and could not record any more. Right after EpochStart.</summary>
+    /// <exception cref="LedgerException">The records cannot be written.</exception>
+    public void AdmitRecovered()
+    {
         if (!TryAdmitNoted())
         {
             throw new LedgerException(
@@ -91,7 +98,7 @@ internal sealed class GapAdmission(Spool spool, ILogger logger)
         var since = Stopwatch.GetTimestamp();
         while (spool.DurableSequence < sequence && Stopwatch.GetElapsedTime(since) < Patience)
         {
-            Thread.Sleep(1);
+            spool.Keeper.Pause();
         }
 
         return spool.DurableSequence >= sequence;

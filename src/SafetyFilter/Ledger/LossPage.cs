@@ -20,6 +20,7 @@ internal sealed unsafe class LossPage : IDisposable
     private const int SlotStride = PageBytes / 2;
 
     private readonly Lock _lock = new();
+    private readonly Lock _syncing = new();
     private readonly string _streamFolder;
     private readonly ILogger _logger;
     private readonly SafeFileHandle? _file;
@@ -62,6 +63,9 @@ internal sealed unsafe class LossPage : IDisposable
         var opened = new LossPage(streamFolder, logger, file, page);
         opened.Load(path);
         opened.Settle(lastSequence);
+
+        // EpochStart tells the total, and the kernel may write that record out before the page.
+        opened.Sync();
         return opened;
     }
 
@@ -166,8 +170,16 @@ internal sealed unsafe class LossPage : IDisposable
         }
     }
 
-    /// <summary>Brings the counts to the disk if they changed.</summary>
+    /// <summary>Brings the counts to the disk if they changed. Waits for another thread that is doing it.</summary>
     public void Sync()
+    {
+        lock (_syncing)
+        {
+            Sync_NeedsLock();
+        }
+    }
+
+    private void Sync_NeedsLock()
     {
         lock (_lock)
         {

@@ -20,15 +20,26 @@ internal static unsafe partial class NativeFile
 
     public static int DataSync(SafeFileHandle file)
     {
+        if (SpoolDisk.Model is { } model)
+        {
+            return model.DataSync(file);
+        }
+
         // Not repeated on EINTR either: after any failure the kernel may have dropped the pages and marked them clean.
         return FDataSync(file) == 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 
-    public static int Sync(SafeFileHandle file) => FSync(file) == 0 ? 0 : Marshal.GetLastPInvokeError();
+    public static int Sync(SafeFileHandle file) =>
+        SpoolDisk.Model is { } model ? model.Sync(file) : FSync(file) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
     /// <summary>Makes names in a folder durable: new, renamed or removed files.</summary>
     public static int SyncFolder(string path)
     {
+        if (SpoolDisk.Model is { } model)
+        {
+            return model.SyncFolder(path);
+        }
+
         using var folder = OpenRead(path, out var error);
         return error != 0 ? error : Sync(folder);
     }
@@ -41,6 +52,11 @@ internal static unsafe partial class NativeFile
     /// <summary>Reserves blocks, so that a later store into the mapping cannot meet a full disk.</summary>
     public static int Allocate(SafeFileHandle file, long length)
     {
+        if (SpoolDisk.Model?.BeforeAllocate(file) is { } refused and not 0)
+        {
+            return refused;
+        }
+
         int error;
         do
         {

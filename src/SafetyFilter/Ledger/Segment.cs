@@ -32,8 +32,8 @@ internal sealed unsafe class Segment : IDisposable
     /// <summary>Bytes that fdatasync has confirmed. Used only by the sync thread.</summary>
     public long Synced { get; set; }
 
-    /// <summary>Set after a failed fdatasync: this descriptor is not trusted any more.</summary>
-    public bool Condemned { get; set; }
+    /// <summary>After a failed fdatasync: this descriptor is not trusted any more.</summary>
+    public bool Condemned { get; private set; }
 
     public bool IsPinned => Volatile.Read(ref _pins) != 0;
 
@@ -102,6 +102,16 @@ internal sealed unsafe class Segment : IDisposable
 
     public int DataSync() => NativeFile.DataSync(_file);
 
+    /// <summary>
+    /// No fsync by anybody says the truth about this file any more. The mark beside it tells a run that comes after a kill; a
+    /// loss of power settles the matter, so the mark need not survive one.
+    /// </summary>
+    public void Condemn()
+    {
+        Condemned = true;
+        NativeFile.OpenOrCreate(Path + SpoolFolder.DoubtExtension, out _).Dispose();
+    }
+
     /// <summary>Takes the page faults of stores into this range. 0 or an errno.</summary>
     public int Populate(long from, long length)
     {
@@ -141,7 +151,13 @@ internal sealed unsafe class Segment : IDisposable
             }
 
             File.Move(copy, Path, overwrite: true);
-            return NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(Path)!) is not 0 and var folderError ? NativeFile.Describe(folderError) : null;
+            if (NativeFile.SyncFolder(System.IO.Path.GetDirectoryName(Path)!) is not 0 and var folderError)
+            {
+                return NativeFile.Describe(folderError);
+            }
+
+            NativeFile.Remove(Path + SpoolFolder.DoubtExtension);
+            return null;
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {

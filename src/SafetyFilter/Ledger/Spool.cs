@@ -144,6 +144,9 @@ internal sealed class Spool : IDisposable
     /// <summary>Times that the disk refused to confirm what was written.</summary>
     public long SyncFailures => _keeper.SyncFailures;
 
+    /// <summary>For whoever opened it without threads and takes their steps himself.</summary>
+    internal SpoolKeeper Keeper => _keeper;
+
     /// <summary>Set on every confirmed sync, for whoever follows <see cref="PublishableSequence"/>.</summary>
     public AutoResetEvent Advanced => _keeper.Advanced;
 
@@ -151,10 +154,11 @@ internal sealed class Spool : IDisposable
     /// <param name="publishes">Whether a publisher will bring its records to Kafka, which takes smaller ones by default.</param>
     /// <param name="signing">How the stream's tree is signed; null: the defaults.</param>
     /// <param name="identity">Who certifies this run's key; null: the key of the file that <paramref name="signing"/> names.</param>
+    /// <param name="threads">False for tests that take the steps of keeper and notary themselves.</param>
     /// <exception cref="LedgerException">The folder cannot be used; the message says why and what to do.</exception>
     public static Spool Open(
         SpoolOptions options, string build, TimeProvider time, ILogger? logger = null, bool publishes = false,
-        SigningOptions? signing = null, INoteSigner? identity = null)
+        SigningOptions? signing = null, INoteSigner? identity = null, bool threads = true)
     {
         logger ??= NullLogger.Instance;
         signing ??= new SigningOptions();
@@ -190,10 +194,11 @@ internal sealed class Spool : IDisposable
                 logger, stream.StreamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
 
             spool = new Spool(options, signing, stream, signer, lockHandle, first, losses, options.RecordLimit(publishes), time, logger);
+            spool.Gaps.NoteRecovered(stream.Tree.Lost);
             spool.AppendEpochStart(build, stream, signer);
-            spool._keeper.Start();
-            spool.Gaps.AdmitRecovered(stream.Tree.Lost);
-            spool.Notary.Start();
+            spool._keeper.Start(threads);
+            spool.Gaps.AdmitRecovered();
+            spool.Notary.Start(threads);
             return spool;
         }
         catch (Exception error)

@@ -9,6 +9,10 @@ internal static class SpoolFolder
 {
     public const string SegmentExtension = ".seg";
     public const string SpareExtension = ".spare";
+
+    /// <summary>Beside a segment whose fdatasync failed, until its records are written again.</summary>
+    public const string DoubtExtension = ".doubted";
+
     public const string Quarantine = "quarantine";
     private const string IdentityFile = "spool.json";
     private const string LockFile = "lock";

@@ -61,8 +61,14 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
 
     public string? Trouble => _syncTrouble ?? _spareTrouble;
 
-    public void Start()
+    /// <param name="threads">False: whoever waits does what the threads would do.</param>
+    public void Start(bool threads)
     {
+        if (!threads)
+        {
+            return;
+        }
+
         _prepareThread = new Thread(Prepare) { IsBackground = true, Name = "ledger-prepare" };
         _syncThread = new Thread(Sync) { IsBackground = true, Name = "ledger-sync" };
         _prepareThread.Start();
@@ -76,6 +82,11 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         _prepareSignal.Set();
         _syncSignal.Set();
         _prepareThread?.Join();
+        if (_syncThread is null)
+        {
+            TrySync(closing: true);
+        }
+
         _syncThread?.Join();
 
         // The prepare thread may have had a page of the last segment in hand when the sync thread looked.
@@ -109,7 +120,21 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     }
 
     /// <summary>Whether a spare came in time. Another appender may take it first.</summary>
-    public bool WaitForSpare(TimeSpan patience) => patience > TimeSpan.Zero && !IsOutOfSpace && _spareReady.Wait(patience);
+    public bool WaitForSpare(TimeSpan patience) =>
+        patience > TimeSpan.Zero && !IsOutOfSpace && (_prepareThread is null ? TryMakeSpare() : _spareReady.Wait(patience));
+
+    /// <summary>Waits a moment for records to become durable.</summary>
+    public void Pause()
+    {
+        if (_syncThread is null)
+        {
+            TrySync(closing: false);
+        }
+        else
+        {
+            Thread.Sleep(1);
+        }
+    }
 
     /// <summary>Whether the record becomes durable in time. Whoever waits has the disk asked at once.</summary>
     public ValueTask<bool> WhenDurable(ulong sequence, TimeSpan patience)
@@ -140,7 +165,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         }
     }
 
-    private bool TryMakeSpare()
+    /// <summary>One step of the prepare thread.</summary>
+    public bool TryMakeSpare()
     {
         var name = (_spareNumber++).ToString("D10", CultureInfo.InvariantCulture) + SpoolFolder.SpareExtension;
         var problem = Space.Refuses();
@@ -197,24 +223,28 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         while (true)
         {
             var last = _stopping;
-            var ok = false;
-            try
-            {
-                Space.Watch();
-                spool.ReportLosses();
-                ok = SyncOnce(last);
-            }
-            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-            {
-                Fail(spool.StreamFolder, error.Message);
-            }
-
+            var ok = TrySync(last);
             if (last)
             {
                 return;
             }
 
             _syncSignal.WaitOne(ok ? options.SyncInterval : RetryAfterFailure);
+        }
+    }
+
+    /// <summary>One step of the sync thread; false when something failed.</summary>
+    public bool TrySync(bool closing)
+    {
+        try
+        {
+            Space.Watch();
+            spool.ReportLosses();
+            return SyncOnce(closing);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return Fail(spool.StreamFolder, error.Message);
         }
     }
 
@@ -247,7 +277,8 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
                 : TrySync(segment, segment.Used) || (closing && TryRewrite(segment)));
         }
 
-        if (!closing && (current.Condemned || used > current.Synced) && !TrySync(current, used))
+        // Not while it is empty: left for another one then, the two would have one first sequence and so one name.
+        if (!closing && (current.Condemned || used > Math.Max(current.Synced, SegmentFormat.FileHeaderLength)) && !TrySync(current, used))
         {
             ok = false;
             spool.TryLeave(current);
@@ -310,7 +341,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         }
 
         // Asking this descriptor again would be answered with success by a kernel that dropped the pages.
-        segment.Condemned = true;
+        segment.Condemn();
         return Fail(segment.Path, NativeFile.Describe(error));
     }
 

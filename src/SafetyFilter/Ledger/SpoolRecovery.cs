@@ -31,6 +31,8 @@ internal static class SpoolRecovery
     {
         var spare = AdoptSpares(streamFolder, streamId, segmentBytes);
         DeleteLeftovers(streamFolder);
+        RewriteDoubted(streamFolder);
+        SyncUnfinished(streamFolder);
         var damages = new List<SpoolDamage>();
         long cutOff = 0;
         while (true)
@@ -98,9 +100,10 @@ internal static class SpoolRecovery
                 length = RandomAccess.GetLength(file);
             }
 
-            if (SegmentFormat.TryReadFileHeader(header, out var values) && values.StreamId == streamId)
+            if (SegmentFormat.TryReadFileHeader(header, out var values) && values.StreamId == streamId
+                && Path.Combine(streamFolder, SpoolFolder.SegmentName(values.FirstSequence)) is var segment && !File.Exists(segment))
             {
-                File.Move(path, Path.Combine(streamFolder, SpoolFolder.SegmentName(values.FirstSequence)), overwrite: false);
+                File.Move(path, segment);
             }
             else if (!IsZero(path))
             {
@@ -141,6 +144,47 @@ internal static class SpoolRecovery
         foreach (var path in Directory.GetFiles(streamFolder, "*.rewrite"))
         {
             File.Delete(path);
+        }
+    }
+
+    /// <summary>A run whose fdatasync failed was killed before it had written the records again: a sync now would be a lie.</summary>
+    private static void RewriteDoubted(string streamFolder)
+    {
+        foreach (var mark in Directory.GetFiles(streamFolder, "*" + SpoolFolder.DoubtExtension))
+        {
+            var path = mark[..^SpoolFolder.DoubtExtension.Length];
+            if (File.Exists(path))
+            {
+                var copy = path + ".rewrite";
+                File.Copy(path, copy);
+                Sync(copy);
+                File.Move(copy, path, overwrite: true);
+                ThrowIf(NativeFile.SyncFolder(streamFolder), path);
+            }
+
+            File.Delete(mark);
+        }
+    }
+
+    private static void Sync(string path)
+    {
+        using var file = NativeFile.OpenRead(path, out var error);
+        ThrowIf(error != 0 ? error : NativeFile.Sync(file), path);
+    }
+
+    /// <summary>
+    /// Full segments that a killed run had no time for: they are whole, but only in the page cache, and this run's first sync
+    /// would call them durable. A finished segment was synced before it was cut to its length, which is seldom one of whole pages.
+    /// </summary>
+    private static void SyncUnfinished(string streamFolder)
+    {
+        const long Page = 4096;
+        foreach (var (_, path) in SpoolFolder.Segments(streamFolder))
+        {
+            if (new FileInfo(path).Length % Page == 0)
+            {
+                Sync(path);
+            }
         }
     }
 

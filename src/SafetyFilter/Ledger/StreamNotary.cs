@@ -92,13 +92,19 @@ internal sealed class StreamNotary : IDisposable
     /// Begins. The first checkpoint covers everything appended until now: recovery relies on a checkpoint of this epoch
     /// having its EpochStart and its first Gap records below it.
     /// </summary>
-    public void Start()
+    /// <param name="threads">False: somebody calls <see cref="Step"/>.</param>
+    public void Start(bool threads)
     {
         _smallest = _spool.LastSequence;
         if (_growth.Begin == 0)
         {
             // No checkpoint to come from: EpochStart will do.
             AddAnchor(_tree.End + 1, _tree.End);
+        }
+
+        if (!threads)
+        {
+            return;
         }
 
         _thread = new Thread(Run) { IsBackground = true, Name = "ledger-notary" };
@@ -196,7 +202,7 @@ internal sealed class StreamNotary : IDisposable
     }
 
     /// <summary>Takes in what came, and signs if it is time. How long nothing will have to be done.</summary>
-    private TimeSpan Step()
+    public TimeSpan Step()
     {
         Fold(_spool.PublishableSequence);
         if (UntilDue() is var pause && pause > TimeSpan.Zero)
@@ -229,6 +235,10 @@ internal sealed class StreamNotary : IDisposable
         var nanos = Spool.UnixNanos(_time);
         var root = _tree.Root();
         var text = new CheckpointText(_spool.StreamId, _tree.End, root, _spool.Epoch, nanos).ToString();
+        var lost = _spool.LostTotal;
+
+        // The kernel may write this record out before the page that counts, and a total must never go back.
+        _spool.SyncLosses();
         var record = new Checkpoint
         {
             StreamId = ByteString.CopyFrom(_spool.StreamId.ToByteArray(bigEndian: true)),
@@ -241,7 +251,7 @@ internal sealed class StreamNotary : IDisposable
             PreviousSize = _growth.Begin,
             Growth = ByteString.CopyFrom(_growth.ToArray()),
             Decisions = _decisions,
-            LostTotal = _spool.LostTotal,
+            LostTotal = lost,
             PublishedThrough = _spool.PublishedThrough,
         };
         switch (_spool.Append(RecordType.Checkpoint, record.ToByteArray(), out var receipt))
