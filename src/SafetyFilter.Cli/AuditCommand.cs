@@ -21,6 +21,8 @@ internal static class AuditCommand
         command.Subcommands.Add(CatCommand.Create());
         command.Subcommands.Add(VerifyCommand.Create());
         command.Subcommands.Add(ReplayCommand.Create());
+        command.Subcommands.Add(WhatIfCommand.Create());
+        command.Subcommands.Add(ExportCommand.Create());
         return command;
     }
 }
