@@ -23,6 +23,7 @@ internal static class AuditCommand
         command.Subcommands.Add(ReplayCommand.Create());
         command.Subcommands.Add(WhatIfCommand.Create());
         command.Subcommands.Add(ExportCommand.Create());
+        command.Subcommands.Add(ShowCommand.Create());
         return command;
     }
 }
