@@ -22,6 +22,9 @@ internal static class AuditCommand
         command.Subcommands.Add(VerifyCommand.Create());
         command.Subcommands.Add(EraseCommand.Create());
         command.Subcommands.Add(ReplayCommand.Create());
+        command.Subcommands.Add(WhatIfCommand.Create());
+        command.Subcommands.Add(ExportCommand.Create());
+        command.Subcommands.Add(ShowCommand.Create());
         return command;
     }
 }
