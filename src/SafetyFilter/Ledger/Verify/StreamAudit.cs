@@ -228,7 +228,7 @@ internal sealed class StreamAudit
 
     private void NoteTimes()
     {
-        if (Order.TimeGoesBack is (> 0, _) back)
+        if (Order.TimeGoesBack is ( > 0, _) back)
         {
             _verdict.Note($"stream {Order.Id:N}: time goes back {back.Count} times, by at most {back.Nanos / 1e9:N1} s: a clock was set, or a request took long");
         }
