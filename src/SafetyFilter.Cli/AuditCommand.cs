@@ -21,6 +21,7 @@ internal static class AuditCommand
         command.Subcommands.Add(CatCommand.Create());
         command.Subcommands.Add(VerifyCommand.Create());
         command.Subcommands.Add(EraseCommand.Create());
+        command.Subcommands.Add(ReplayCommand.Create());
         return command;
     }
 }

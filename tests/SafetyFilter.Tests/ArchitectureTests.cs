@@ -14,6 +14,7 @@ public sealed partial class ArchitectureTests
         ["Breaker"] = ["Decisions", "Observability", "Scoring"],
         ["Ledger"] = ["Decisions", "Observability", "Lineage"],
         ["Filtering"] = ["Decisions", "Observability", "Scoring", "Policy", "Breaker", "Ledger", "Lineage"],
+        ["Audit"] = ["Decisions", "Observability", "Scoring", "Policy", "Ledger", "Filtering", "Lineage"],
     };
 
     [Fact]

@@ -4,7 +4,8 @@ using SafetyFilter.Ledger;
 namespace SafetyFilter.Cli.Audit;
 
 /// <summary>The arguments by which every audit command is told which ledger it reads.</summary>
-internal sealed class LedgerArguments
+/// <param name="byTime">Whether the command takes the records between two times itself, so that --from and --to hold for files too.</param>
+internal sealed class LedgerArguments(bool byTime = false)
 {
     private readonly Argument<string[]> _paths = new("path")
     {
@@ -60,13 +61,38 @@ internal sealed class LedgerArguments
             return null;
         }
 
-        if (parsed.GetValue(_from) is not null || parsed.GetValue(_to) is not null)
+        if (!byTime && (parsed.GetValue(_from) is not null || parsed.GetValue(_to) is not null))
         {
             error = "--from and --to are for topics. Of a folder, name the segments you want.";
             return null;
         }
 
         return SpoolSource.TryOpen(paths, out var source, out var problem) ? source : Refuse(problem!, out error);
+    }
+
+    /// <summary>The times that --from and --to name, as Unix nanoseconds; everything where they name none. Null with a message when one is no time.</summary>
+    public (ulong From, ulong To)? Times(ParseResult parsed, out string error)
+    {
+        error = "";
+        var (from, to) = (0UL, ulong.MaxValue);
+        foreach (var option in (Option<string?>[])[_from, _to])
+        {
+            if (parsed.GetValue(option) is not { } text)
+            {
+                continue;
+            }
+
+            if (!TopicPlace.TryParse(text, out var place) || (place.Offset is not null && parsed.GetValue(_topic) is null))
+            {
+                error = $"{option.Name} '{text}' is no time like 2025-06-01T12:00:00Z.";
+                return null;
+            }
+
+            var nanos = place.Time is { } time ? (ulong)Math.Max(0, (time - DateTimeOffset.UnixEpoch).Ticks) * TimeSpan.NanosecondsPerTick : (ulong?)null;
+            (from, to) = option == _from ? (nanos ?? from, to) : (from, nanos ?? to);
+        }
+
+        return (from, to);
     }
 
     private ILedgerSource? OpenTopic(ParseResult parsed, string topic, out string error)

@@ -1,61 +1,145 @@
 using System.CommandLine;
-using System.Diagnostics;
-using System.Text;
-using System.Text.Json;
 using SafetyFilter.Ledger;
+using SafetyFilter.Ledger.Proof;
+using SafetyFilter.Ledger.Verify;
 
 namespace SafetyFilter.Cli.Audit;
 
 /// <summary>
-/// <c>safetyfilter audit verify</c>: order, gaps, epochs, checksums, doubles. Exit code 0 when verified, 1 with findings,
-/// 2 when the arguments are wrong, or nothing can be read or is there.
+/// <c>safetyfilter audit verify</c>: order, gaps, epochs, checksums, doubles, the tree and its signatures, receipts and checkpoints from
+/// elsewhere. Exit code 0 when verified, 1 with findings, 2 when the arguments are wrong, or nothing can be read or is there.
 /// </summary>
-internal static class VerifyCommand
+internal sealed class VerifyCommand
 {
+    private readonly LedgerArguments _ledger = new();
+    private readonly IdentityOption _identities = new();
+    private readonly Option<string[]> _receipts = new("--receipts")
+    {
+        Description = "A file of receipts that rankers kept, one JSON object a line: each must be found with the same leaf. Repeatable.",
+        DefaultValueFactory = static _ => [],
+    };
+
+    private readonly Option<string[]> _checkpoints = new("--checkpoints")
+    {
+        Description = "Checkpoints from elsewhere (a file of signed notes, or a witness's state folder): the ledger must contain these trees. Repeatable.",
+        DefaultValueFactory = static _ => [],
+    };
+
+    private readonly Option<bool> _strict = new("--strict") { Description = "Also admitted gaps, unsigned epochs and what cannot be proven are findings." };
+    private readonly Option<string?> _group = new("--group")
+    {
+        Description = "Share the topic's partitions with other workers that name the same consumer group. A partition is committed when it is verified.",
+    };
+
+    private readonly Option<bool> _json = new("--json") { Description = "Print the verdict as one JSON object." };
+    private readonly Option<bool> _progress = new("--progress") { Description = "Tell on stderr how far reading is, also when it is no terminal." };
+
     public static Command Create()
     {
-        var arguments = new LedgerArguments();
-        var json = new Option<bool>("--json") { Description = "Print the verdict as one JSON object." };
-        var command = new Command("verify", "Check that a ledger is complete, in order and undamaged. Exit code: 0 verified, 1 findings, 2 unreadable.");
-        arguments.AddTo(command);
-        command.Options.Add(json);
-        command.SetAction((parsed, stop) => Task.FromResult(Run(arguments, parsed, parsed.GetValue(json), stop)));
+        var verify = new VerifyCommand();
+        var command = new Command("verify", "Check that a ledger is complete, in order, undamaged and what was signed. Exit code: 0 verified, 1 findings, 2 unreadable.");
+        verify._ledger.AddTo(command);
+        verify._identities.AddTo(command);
+        command.Options.Add(verify._receipts);
+        command.Options.Add(verify._checkpoints);
+        command.Options.Add(verify._strict);
+        command.Options.Add(verify._group);
+        command.Options.Add(verify._json);
+        command.Options.Add(verify._progress);
+        command.SetAction((parsed, stop) => Task.FromResult(verify.Run(parsed, stop)));
         return command;
     }
 
-    private static int Run(LedgerArguments arguments, ParseResult parsed, bool json, CancellationToken stop)
+    private int Run(ParseResult parsed, CancellationToken stop)
     {
         var errors = parsed.InvocationConfiguration.Error;
-        if (arguments.Open(parsed, out var error) is not { } source)
+        var source = _ledger.Open(parsed, out var error);
+        var options = source is null ? null : Options(parsed, source, out error);
+        if (source is null || options is null)
         {
             errors.WriteLine(error);
             return AuditCommand.Unreadable;
         }
 
-        var since = Stopwatch.GetTimestamp();
-        using var verifier = new LedgerVerifier();
-        var failure = Verify(verifier, source, stop);
-        if (failure is not null)
+        var report = new VerifyReport(options);
+        try
         {
-            errors.WriteLine(failure);
+            error = parsed.GetValue(_group) is { } group
+                ? ReadGroup((TopicSource)source, group, options, errors, parsed.GetValue(_progress), report, stop)
+                : Read(source, options, errors, parsed.GetValue(_progress), report, stop);
+        }
+        catch (OperationCanceledException)
+        {
+            error = "Stopped before everything was read: no verdict.";
+        }
+
+        if (error is not null)
+        {
+            errors.WriteLine(error);
             return AuditCommand.Unreadable;
         }
 
         var output = parsed.InvocationConfiguration.Output;
-        if (json)
+        if (parsed.GetValue(_json))
         {
-            output.WriteLine(Json(verifier));
+            output.WriteLine(report.ToJson());
         }
         else
         {
-            Print(output, verifier, Stopwatch.GetElapsedTime(since));
+            report.Print(output);
         }
 
-        return verifier.IsVerified ? AuditCommand.Verified : AuditCommand.Findings;
+        return report.ExitCode;
     }
 
-    private static string? Verify(LedgerVerifier verifier, ILedgerSource source, CancellationToken stop)
+    private VerifierOptions? Options(ParseResult parsed, ILedgerSource source, out string error)
     {
+        error = "";
+        var isGroup = parsed.GetValue(_group) is not null;
+        if (isGroup && source is not TopicSource { From: { Offset: null, Time: null }, To: { Offset: null, Time: null } })
+        {
+            error = "--group is for whole topics: it needs --topic, and goes without --from and --to.";
+            return null;
+        }
+
+        if (_identities.Read(parsed, out error) is not { } identities)
+        {
+            return null;
+        }
+
+        var receipts = new ReceiptBook();
+        var known = new KnownCheckpoints();
+        var problem = (parsed.GetValue(_receipts) ?? []).Select(file => ReceiptFile.Load(file, receipts)).FirstOrDefault(static one => one is not null)
+            ?? (parsed.GetValue(_checkpoints) ?? []).Select(known.Load).FirstOrDefault(static one => one is not null);
+        if (problem is not null)
+        {
+            error = problem;
+            return null;
+        }
+
+        return new VerifierOptions
+        {
+            Identities = identities,
+            Receipts = receipts.Count > 0 ? receipts : null,
+            Checkpoints = known.Count > 0 ? known : null,
+            Strict = parsed.GetValue(_strict),
+            EndIsCut = source is TopicSource { To: not { Offset: null, Time: null } },
+            OtherStreamsExist = isGroup,
+        };
+    }
+
+    private static string? Read(
+        ILedgerSource source, VerifierOptions options, TextWriter errors, bool showsProgress, VerifyReport report, CancellationToken stop)
+    {
+        var verifier = new LedgerVerifier(options);
+        report.Add(verifier);
+        using var progress = new ReadProgress(errors, () => (verifier.Records, verifier.Bytes), () => source switch
+        {
+            SpoolSource { Bytes: > 0 } files => (double)verifier.Bytes / files.Bytes,
+            TopicSource { Messages: > 0 } topic => (double)verifier.Records / topic.Messages,
+            _ => null,
+        });
+        progress.Start(showsProgress);
         if (source is SpoolSource spool)
         {
             verifier.AddSpool(spool, out var error, stop);
@@ -67,88 +151,19 @@ internal static class VerifyCommand
         return failure ?? (verifier.Records == 0 ? $"{source} holds no records: nothing to verify. If it had any, they are gone or expired." : null);
     }
 
-    private static void Print(TextWriter output, LedgerVerifier verifier, TimeSpan elapsed)
+    private static string? ReadGroup(
+        TopicSource source, string group, VerifierOptions options, TextWriter errors, bool showsProgress, VerifyReport report, CancellationToken stop)
     {
-        foreach (var stream in verifier.Streams)
+        using var worker = new TopicGroup(source, group, () => new LedgerVerifier(options));
+        using var progress = new ReadProgress(errors, () => (worker.Records, worker.Bytes), static () => null);
+        progress.Start(showsProgress);
+        var failure = worker.Run(stop);
+        foreach (var verifier in worker.Verified)
         {
-            output.WriteLine(
-                $"stream {stream.StreamId:N}: sequences {stream.FirstSequence} to {stream.LastSequence}, " +
-                $"epochs {stream.FirstEpoch} to {stream.LastEpoch}");
+            report.Add(verifier);
         }
 
-        foreach (var note in verifier.Notes)
-        {
-            output.WriteLine($"note: {note}");
-        }
-
-        foreach (var finding in verifier.Findings)
-        {
-            output.WriteLine($"{finding.Kind}: {finding.Source} at {finding.Position}, sequence {finding.Sequence}: {finding.Text}");
-        }
-
-        if (verifier.FindingCount > verifier.Findings.Count)
-        {
-            output.WriteLine($"... and {verifier.FindingCount - verifier.Findings.Count} more");
-        }
-
-        output.WriteLine(
-            $"{verifier.Records:N0} records, {verifier.Decisions:N0} decisions over {verifier.Candidates:N0} candidates, " +
-            $"{verifier.Bytes / 1048576.0:N1} MiB in {elapsed.TotalSeconds:N2} s; " +
-            $"{verifier.Repeats:N0} repeats, {verifier.AdmittedLosses:N0} admitted losses");
-        output.WriteLine(verifier.IsVerified ? "VERIFIED" : $"NOT VERIFIED: {verifier.FindingCount:N0} findings");
-    }
-
-    private static string Json(LedgerVerifier verifier)
-    {
-        using var stream = new MemoryStream();
-        using (var json = new Utf8JsonWriter(stream))
-        {
-            json.WriteStartObject();
-            json.WriteBoolean("verified", verifier.IsVerified);
-            json.WriteNumber("records", verifier.Records);
-            json.WriteNumber("decisions", verifier.Decisions);
-            json.WriteNumber("candidates", verifier.Candidates);
-            json.WriteNumber("bytes", verifier.Bytes);
-            json.WriteNumber("repeats", verifier.Repeats);
-            json.WriteNumber("admitted_losses", verifier.AdmittedLosses);
-            json.WriteNumber("finding_count", verifier.FindingCount);
-            json.WriteStartArray("streams");
-            foreach (var one in verifier.Streams)
-            {
-                json.WriteStartObject();
-                json.WriteString("stream", one.StreamId.ToString("N"));
-                json.WriteNumber("first_sequence", one.FirstSequence);
-                json.WriteNumber("last_sequence", one.LastSequence);
-                json.WriteNumber("first_epoch", one.FirstEpoch);
-                json.WriteNumber("last_epoch", one.LastEpoch);
-                json.WriteEndObject();
-            }
-
-            json.WriteEndArray();
-            json.WriteStartArray("findings");
-            foreach (var finding in verifier.Findings)
-            {
-                json.WriteStartObject();
-                json.WriteString("kind", finding.Kind.ToString());
-                json.WriteString("source", finding.Source);
-                json.WriteNumber("position", finding.Position);
-                json.WriteString("stream", finding.StreamId.ToString("N"));
-                json.WriteNumber("sequence", finding.Sequence);
-                json.WriteString("text", finding.Text);
-                json.WriteEndObject();
-            }
-
-            json.WriteEndArray();
-            json.WriteStartArray("notes");
-            foreach (var note in verifier.Notes)
-            {
-                json.WriteStringValue(note);
-            }
-
-            json.WriteEndArray();
-            json.WriteEndObject();
-        }
-
-        return Encoding.UTF8.GetString(stream.ToArray());
+        report.Partitions = (worker.Finished, worker.AlreadyDone, worker.Lost);
+        return failure;
     }
 }

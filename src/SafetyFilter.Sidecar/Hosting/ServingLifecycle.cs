@@ -24,7 +24,6 @@ internal sealed partial class ServingLifecycle(
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
     private readonly CancellationTokenSource _drained = new();
-    private readonly CancellationTokenSource _stopping = new();
     private Task _loading = Task.CompletedTask;
     private Task _archiving = Task.CompletedTask;
     private volatile bool _serving;
@@ -73,7 +72,6 @@ internal sealed partial class ServingLifecycle(
         // Streams have been told to end; what does not listen is cut off with its connection.
         await Task.WhenAny(streams.WhenNone(), Task.Delay(options.Drain.Timeout, cancellationToken));
         await _loading.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await _stopping.CancelAsync();
         await _archiving.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
@@ -117,7 +115,7 @@ internal sealed partial class ServingLifecycle(
             }
 
             _serving = true;
-            _archiving = Task.Run(() => archive.KeepBundles(snapshot, _stopping.Token), CancellationToken.None);
+            _archiving = Task.Run(() => archive.KeepBundles(snapshot), CancellationToken.None);
             Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.Spool.StreamId, ledger.Spool.Epoch);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or LedgerException)
@@ -130,11 +128,7 @@ internal sealed partial class ServingLifecycle(
         }
     }
 
-    public void Dispose()
-    {
-        _drained.Dispose();
-        _stopping.Dispose();
-    }
+    public void Dispose() => _drained.Dispose();
 
     private void Activate(ServingSnapshot snapshot)
     {

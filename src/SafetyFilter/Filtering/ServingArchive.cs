@@ -34,18 +34,18 @@ internal sealed partial class ServingArchive(ArchiveOptions options, string spoo
     });
 
     /// <summary>Copies bundles that are not there yet. Takes as long as the disk does.</summary>
-    public void KeepBundles(ServingSnapshot snapshot, CancellationToken stop) => Try("models", folder =>
+    public void KeepBundles(ServingSnapshot snapshot) => Try("models", folder =>
     {
         foreach (var bundle in snapshot.Plans.SelectMany(static plan => plan.Steps).Select(static step => step.Bundle.Bundle).Distinct())
         {
-            if (bundle.Folder.Length > 0 && !stop.IsCancellationRequested)
+            if (bundle.Folder.Length > 0)
             {
-                Keep(bundle, Path.Combine(folder, Convert.ToHexStringLower(bundle.ModelSha256.Span)), stop);
+                Keep(bundle, Path.Combine(folder, Convert.ToHexStringLower(bundle.ModelSha256.Span)));
             }
         }
     });
 
-    private static void Keep(ModelBundle bundle, string target, CancellationToken stop)
+    private static void Keep(ModelBundle bundle, string target)
     {
         var source = Path.Combine(bundle.Folder, BundleLoader.ManifestFile);
         if (Directory.Exists(target))
@@ -69,7 +69,6 @@ internal sealed partial class ServingArchive(ArchiveOptions options, string spoo
         WriteOnce(Path.Combine(making, BundleLoader.ManifestFile), Checked(source, bundle.ManifestSha256.Span));
         foreach (var file in bundle.Manifest.Files)
         {
-            stop.ThrowIfCancellationRequested();
             WriteOnce(Path.Combine(making, file.Name), Checked(Path.Combine(bundle.Folder, file.Name), file.Sha256.AsSpan()));
         }
 
@@ -114,10 +113,6 @@ internal sealed partial class ServingArchive(ArchiveOptions options, string spoo
             var folder = Path.Combine(_root, what);
             Directory.CreateDirectory(folder);
             keep(folder);
-        }
-        catch (OperationCanceledException)
-        {
-            // The next run does it.
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

@@ -25,7 +25,7 @@ internal static partial class LedgerLog
     public static partial void Rewritten(ILogger logger, string path);
 
     [LoggerMessage(EventIds.LedgerNoSpare, LogLevel.Error,
-        "No next segment can be made in '{Folder}': {Reason}. Decisions are refused once the present one is full; free space")]
+        "No next segment can be made in '{Folder}': {Reason}. Once the present one and the memory that stands in for the next are full, decisions are refused or go unrecorded, as their policies say; free space")]
     public static partial void NoSpare(ILogger logger, string folder, string reason);
 
     [LoggerMessage(EventIds.LedgerCannotPopulate, LogLevel.Information, "Page faults cannot be taken ahead ({Reason}); appends take them")]

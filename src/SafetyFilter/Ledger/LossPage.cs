@@ -1,7 +1,5 @@
-using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
-using SafetyFilter.Lineage.V1;
 
 namespace SafetyFilter.Ledger;
 

@@ -177,6 +177,7 @@ internal sealed class Spool : IDisposable
             signer = EpochSigner.Create(
                 signing, options.Folder, identity, stream.StreamId, epoch, recovery.LastSequence, stream.Tree.Tree.Root());
             SpoolFolder.WriteIdentity(options.Folder, stream.StreamId, epoch);
+            losses = LossPage.Open(stream.Folder, recovery.LastSequence, logger);
 
             var path = Path.Combine(stream.Folder, SpoolFolder.SegmentName(recovery.LastSequence + 1));
             if (recovery.Spare is { } spare)
@@ -189,7 +190,6 @@ internal sealed class Spool : IDisposable
                     $"A segment of {options.SegmentBytes} bytes cannot be made in '{stream.Folder}' ({problem}). " +
                     "Free space, or lower Ledger:Spool:SegmentBytes.");
             first.Begin_NeedsLock(new SegmentHeader(stream.StreamId, epoch, recovery.LastSequence + 1, UnixNanos(time)));
-            losses = LossPage.Open(stream.Folder, recovery.LastSequence, logger);
             LedgerLog.Recovered(
                 logger, stream.StreamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
 

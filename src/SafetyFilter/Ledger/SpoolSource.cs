@@ -3,6 +3,9 @@ namespace SafetyFilter.Ledger;
 /// <summary>What somebody pointed at: spool folders, folders of one stream, segment files, wherever they were copied to.</summary>
 internal sealed record SpoolSource(IReadOnlyList<SpoolSource.Part> Streams) : ILedgerSource
 {
+    /// <summary>Of all segments as they are now.</summary>
+    public long Bytes { get; private init; }
+
     public static bool TryOpen(string path, out SpoolSource source, out string? error) => TryOpen([path], out source, out error);
 
     /// <summary>The parts come in the order of their streams and sequences, whatever the order of the paths.</summary>
@@ -29,7 +32,7 @@ internal sealed record SpoolSource(IReadOnlyList<SpoolSource.Part> Streams) : IL
         }
 
         parts.Sort(static (left, right) => left.Start.CompareTo(right.Start));
-        source = new SpoolSource(parts);
+        source = new SpoolSource(parts) { Bytes = parts.Sum(static part => part.Bytes) };
         return true;
     }
 
@@ -106,6 +109,11 @@ internal sealed record SpoolSource(IReadOnlyList<SpoolSource.Part> Streams) : IL
     /// <param name="Start">The stream and sequence it begins with, as far as its first header tells.</param>
     internal sealed record Part(string Path, bool IsFolder, bool IsInUse, (Guid Stream, ulong Sequence) Start)
     {
+        public long Bytes => IsFolder ? SpoolFolder.Segments(Path).Sum(static segment => LengthOf(segment.Path)) : LengthOf(Path);
+
         public SpoolReader Open() => IsFolder ? SpoolReader.OpenStream(Path, follow: IsInUse) : SpoolReader.OpenSegment(Path);
+
+        // A publisher may delete it at any time.
+        private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
     }
 }

@@ -60,7 +60,7 @@ internal sealed class SpoolSpace(string streamFolder, SpoolOptions options, ILog
     {
         try
         {
-            var volume = new DriveInfo(streamFolder).AvailableFreeSpace;
+            var volume = new DriveInfo(Path.GetFullPath(streamFolder)).AvailableFreeSpace;
             return options.MaxBytes == 0 ? volume : Math.Clamp(options.MaxBytes - Own(), 0, volume);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)

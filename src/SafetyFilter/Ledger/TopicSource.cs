@@ -12,6 +12,9 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
     /// <summary>Where reading stops: this message is not read any more.</summary>
     public TopicPlace To { get; init; }
 
+    /// <summary>How many messages there are between the two places, once reading has begun; offsets without a message count.</summary>
+    public long Messages { get; private set; }
+
     public string? Read(RecordVisitor visit, DamageVisitor damaged, CancellationToken stop)
     {
         string? trouble = null;
@@ -26,6 +29,7 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
             var open = PartitionRange.Find(consumer, partitions, From, To, Patience)
                 .Where(static range => range.First < range.End)
                 .ToDictionary(static range => range.Partition.Partition.Value);
+            Messages = open.Values.Sum(static range => range.End - range.First);
             var names = open.Keys.ToDictionary(static number => number, NameOf);
             consumer.Assign(open.Values.Select(static range => new TopicPartitionOffset(range.Partition, range.First)));
             while (open.Count > 0)
@@ -78,6 +82,7 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
             ["enable.auto.commit"] = "false",
             ["auto.offset.reset"] = "earliest",
             ["enable.partition.eof"] = "true",
+            ["partition.assignment.strategy"] = "cooperative-sticky",
         };
         return new ConsumerBuilder<Ignore, byte[]>(config)
             .SetErrorHandler((_, error) => onError(error.Reason))

@@ -34,10 +34,23 @@ internal sealed class BundleLoader
         return new LoadResult<ModelBundle>(bundle, [.. loader._errors.Select(error => error with { Owner = owner })]);
     }
 
-    private ModelBundle? Load(BundleManifest manifest, DateOnly today)
+    /// <summary>A bundle that serves no more, to recompute what it once scored: it may lie anywhere and have expired.</summary>
+    public static LoadResult<ModelBundle> LoadArchived(string folder, BundleLimits limits)
+    {
+        var loader = new BundleLoader(folder, limits);
+        var manifest = loader.ReadManifest();
+        var bundle = manifest is null ? null : loader.Load(manifest, today: null);
+        return new LoadResult<ModelBundle>(bundle, [.. loader._errors.Select(error => error with { Owner = manifest?.Owner ?? "" })]);
+    }
+
+    private ModelBundle? Load(BundleManifest manifest, DateOnly? today)
     {
         var understood = _errors.Count == 0;
-        CheckPlaceAndDate(manifest, today);
+        if (today is { } day)
+        {
+            CheckPlaceAndDate(manifest, day);
+        }
+
         var (model, golden) = ReadFiles(manifest);
         if (model is not null)
         {

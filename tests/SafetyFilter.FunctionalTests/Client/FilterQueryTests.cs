@@ -9,14 +9,14 @@ public sealed class FilterQueryTests
     [Fact]
     public void AddCandidate_Rows_BecomeColumnsInTheirOrder()
     {
-        var query = new FilterQuery { Surface = "for-you", Territory = "DE", AgeBand = "adult", Experiment = "b", Purpose = "recommendation", RequestId = "r" };
+        var query = new FilterQuery { Surface = "for-you", Territory = "DE", AgeBand = "adult", Experiment = "b", Subject = "s-1", Purpose = "recommendation", RequestId = "r" };
         query.AddCandidate("a", "v1", "de").Text("text", "eins").Tensor("embedding", [1f, 2f]).Attribute("tier", "new").Attribute("reports", 3).Attribute("live", true);
         query.AddCandidate("a", "v2", "en").Text("text", "two").Tensor("embedding", [3f, -4f]).Attribute("tier", "old").Attribute("reports", 0).Attribute("live", false);
 
         var message = query.Seal();
 
         Assert.Equal("r", message.RequestId);
-        Assert.Equal(new ViewerContext { Territory = "DE", AgeBand = "adult", Experiment = "b" }, message.Viewer);
+        Assert.Equal(new ViewerContext { Territory = "DE", AgeBand = "adult", Experiment = "b", Subject = "s-1" }, message.Viewer);
         Assert.Equal(["a", "a"], message.CandidateIds);
         Assert.Equal(["v1", "v2"], message.ContentVersions);
         Assert.Equal(["de", "en"], message.Languages);

@@ -34,14 +34,14 @@ public sealed class StopTests
         SpoolRecords.Verify(sidecar.Spool);
         var records = SpoolRecords.Read(sidecar.Spool);
         Assert.Equal(RecordType.EpochEnd, records[^1].Type);
-        Assert.Equal((ulong)records.Count - 2, EpochEnd.Parser.ParseFrom(records[^1].Bytes).Decisions);
+        Assert.Equal((ulong)records.Count(static record => record.Type == RecordType.Decision), EpochEnd.Parser.ParseFrom(records[^1].Bytes).Decisions);
         AllOnRecord(answered, records);
     }
 
     [Fact]
     public async Task Terminate_IdleStream_IsToldToComeBack()
     {
-        await using var sidecar = await SidecarProcess.StartAsync();
+        await using var sidecar = await SidecarProcess.StartAsync(("Drain__Timeout", "00:00:30"));
         using var wire = Wire.Tcp(sidecar);
         using var stream = wire.Stream();
         await AskAsync(stream, "before");
@@ -91,11 +91,11 @@ public sealed class StopTests
         Assert.Equal(0, await sidecar.StopAsync());
         await sidecar.RestartAsync();
         Assert.Equal(0, await sidecar.StopAsync());
-        var records = SpoolRecords.Read(sidecar.Spool);
+        var records = SpoolRecords.Read(sidecar.Spool).Where(static record => record.Type is RecordType.EpochStart or RecordType.EpochEnd).ToList();
         Assert.Equal(
             [RecordType.EpochStart, RecordType.EpochEnd, RecordType.EpochStart, RecordType.EpochEnd], records.Select(static record => record.Type));
         var start = EpochStart.Parser.ParseFrom(records[2].Bytes);
-        Assert.Equal((2u, 1u, 2ul, true), (start.Epoch, start.PreviousEpoch, start.PreviousSequence, start.PreviousEndedCleanly));
+        Assert.Equal((2u, 1u, records[1].Sequence, true), (start.Epoch, start.PreviousEpoch, start.PreviousSequence, start.PreviousEndedCleanly));
     }
 
     private static void AllOnRecord(IEnumerable<Receipt> answered, List<SpoolRecord> records)

@@ -79,6 +79,59 @@ public sealed class AuditCommandTests : IDisposable
     }
 
     [Fact]
+    public void Verify_AGroupsSecondWorker_DoesNotReadAgainWhatTheFirstVerified()
+    {
+        string[] arguments = ["verify", "--json", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers, "--group", "auditors"];
+
+        var (code, text, error) = Run(arguments);
+        Assert.Equal((0, ""), (code, error));
+        using var verdict = JsonDocument.Parse(text);
+        Assert.Equal(22, verdict.RootElement.GetProperty("records").GetInt32());
+        Assert.Single(verdict.RootElement.GetProperty("partitions").GetProperty("verified").EnumerateArray());
+
+        (code, text, error) = Run(arguments);
+        Assert.Equal((2, ""), (code, text));
+        Assert.Contains("group 'auditors' has read partitions", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Verify_FromAnOffset_BeginsInMidStream()
+    {
+        var partition = _kafka.ConsumeAll()[0].Partition.Value;
+        Assert.InRange(partition, 0, 3);
+
+        var (code, text, _) = Run(
+            "verify", "--json", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers, "--from", "offset:5", "--to", "offset:9");
+
+        Assert.Equal(0, code);
+        using var verdict = JsonDocument.Parse(text);
+        var stream = Assert.Single(verdict.RootElement.GetProperty("streams").EnumerateArray());
+        Assert.Equal((6, 9), (stream.GetProperty("first_sequence").GetInt32(), stream.GetProperty("last_sequence").GetInt32()));
+    }
+
+    [Fact]
+    public void Verify_SegmentsInAnyOrder_AreReadInTheirOwn()
+    {
+        var segments = SpoolFolder.Segments(SpoolFolder.Streams(_harness.Folder).Single()).Select(segment => segment.Path).Reverse().ToArray();
+
+        var (code, _, _) = Run(["verify", .. segments]);
+
+        Assert.Equal(0, code);
+    }
+
+    [Fact]
+    public void Verify_ReceiptsOfAnotherLedger_AreFindings()
+    {
+        var file = Path.Combine(_harness.Folder, "receipts.jsonl");
+        File.WriteAllText(file, $$"""{"stream":"{{Guid.NewGuid():N}}","epoch":1,"sequence":2,"leaf_hash":"{{new string('a', 64)}}"}""");
+
+        var (code, text, _) = Run("verify", _harness.Folder, "--receipts", file);
+
+        Assert.Equal(1, code);
+        Assert.Contains("1 receipts: 0 found, 1 not", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Audit_TopicWithoutRecords_IsNothingToVerify()
     {
         using var empty = new KafkaUnderTest();
@@ -119,6 +172,12 @@ public sealed class AuditCommandTests : IDisposable
     [InlineData("verify")]
     [InlineData("verify", "/nowhere/at/all")]
     [InlineData("cat", "--topic", "t")]
+    [InlineData("cat", "--topic", "t", "--bootstrap-servers", "x", "--from", "yesterday-ish")]
+    [InlineData("cat", "/tmp", "--from", "offset:1")]
+    [InlineData("verify", "/tmp", "--group", "g")]
+    [InlineData("verify", "/tmp", "--identity", "nobody")]
+    [InlineData("verify", "/tmp", "--receipts", "/nowhere/at/all")]
+    [InlineData("verify", "/tmp", "--checkpoints", "/nowhere/at/all")]
     [InlineData("cat", "--topic", "t", "--bootstrap-servers", "x", "--kafka-setting", "novalue")]
     public void Audit_WrongArguments_SayWhatIsWrongAndExitWith2(params string[] arguments)
     {

@@ -394,7 +394,7 @@ public sealed class KafkaPublisherTests : IDisposable
         }
 
         using var verifier = new LedgerVerifier();
-        verifier.AddRecords(reader, spool.StreamFolder);
+        verifier.AddRecords(reader, spool.StreamFolder, TestContext.Current.CancellationToken);
         verifier.Finish();
 
         Assert.True(verifier.IsVerified, string.Join('\n', verifier.Findings));

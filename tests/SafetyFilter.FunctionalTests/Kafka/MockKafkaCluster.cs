@@ -38,6 +38,9 @@ internal sealed partial class MockKafkaCluster : IDisposable
     /// <summary>Takes back the errors that were pushed and not used up.</summary>
     public void ClearErrors(short request) => ClearRequestErrors(_cluster, request);
 
+    /// <summary>Takes a partition's leader away, or gives it back: until then nothing can be produced to it.</summary>
+    public void SetLeader(string topic, int partition, bool exists) => Check(SetLeader(_cluster, topic, partition, exists ? 1 : -1) == 0);
+
     public void TakeDown()
     {
         for (var broker = 1; broker <= Brokers; broker++)
@@ -94,6 +97,9 @@ internal sealed partial class MockKafkaCluster : IDisposable
 
     [LibraryImport(Library, EntryPoint = "rd_kafka_mock_clear_request_errors")]
     private static partial void ClearRequestErrors(nint cluster, short request);
+
+    [LibraryImport(Library, EntryPoint = "rd_kafka_mock_partition_set_leader", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetLeader(nint cluster, string topic, int partition, int broker);
 
     [LibraryImport(Library, EntryPoint = "rd_kafka_mock_broker_set_down")]
     private static partial int SetDown(nint cluster, int broker);

@@ -34,6 +34,7 @@ public sealed class SidecarToKafkaTests : IDisposable
         Assert.Equal(
             messages.Where(static message => TypeOf(message) == "safetyfilter.checkpoint.v1").Select(static message => message.Message.Value),
             _kafka.ConsumeAll(_kafka.CheckpointTopic).Select(static message => message.Message.Value));
+        Assert.Equal(4, messages.Count(static message => TypeOf(message) == "safetyfilter.activation.v1"));
     }
 
     [Fact]

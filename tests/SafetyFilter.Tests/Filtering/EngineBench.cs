@@ -1,5 +1,6 @@
 using System.Collections.Frozen;
 using System.Diagnostics.Metrics;
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging.Abstractions;
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
@@ -27,7 +28,8 @@ internal sealed class EngineBench : IDisposable
     private readonly FilterMetrics _metrics;
     private readonly ProtoWriter _record = new();
 
-    public EngineBench(string policy, TimeProvider? time = null, ChaosOptions? chaos = null, int maxRecordBytes = 256 << 10, bool measured = true)
+    public EngineBench(string policy, TimeProvider? time = null, ChaosOptions? chaos = null, int maxRecordBytes = 256 << 10, bool measured = true,
+        Action<SpoolOptions>? spool = null)
     {
         TestBundle.Linear([4, -2, -2, 4], 2, ["alpha", "beta"], root: _folder.FullName).Write();
         var roots = new TestBundle(
@@ -53,6 +55,7 @@ internal sealed class EngineBench : IDisposable
             MaxRecordBytes = maxRecordBytes,
             AppendPatience = TimeSpan.FromSeconds(10),
         };
+        spool?.Invoke(options);
         Ledger = Spool.Open(options, "build", TimeProvider.System);
         Serving.Swap(Snapshot(policy));
         Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance);
@@ -88,6 +91,15 @@ internal sealed class EngineBench : IDisposable
     }
 
     public ServingSnapshot Snapshot(string policy) => ServingSnapshot.Bind(Compile(policy), Bundles, new string('c', 64), "build");
+
+    /// <summary>Gives every surface these terms, whatever its policy says.</summary>
+    public void Use(RecordTerms terms)
+    {
+        foreach (var plan in Serving.Current!.Plans)
+        {
+            RecordOf(plan.Terms) = terms;
+        }
+    }
 
     public Refusal? Decide(Decision decision, out LedgerReceipt receipt) => Engine.Decide(decision, _record, out receipt);
 
@@ -142,6 +154,9 @@ internal sealed class EngineBench : IDisposable
         _classifiers.Dispose();
         _folder.Delete(recursive: true);
     }
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "<Record>k__BackingField")]
+    private static extern ref RecordTerms RecordOf(DecisionTerms terms);
 
     private void Listen(bool measured)
     {

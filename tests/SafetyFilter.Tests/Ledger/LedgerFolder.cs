@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Google.Protobuf;
+using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
 
@@ -52,6 +53,33 @@ internal sealed class LedgerFolder : IDisposable
         var result = spool.Append(RecordType.Decision, Body(spool, requestId, length), out var receipt);
         Assert.Equal(AppendResult.Appended, result);
         return receipt.Sequence;
+    }
+
+    /// <summary>Appends until there is no room, not even for a Loss record.</summary>
+    public static void Fill(Spool spool)
+    {
+        var refuse = new RecordTerms { RefuseWhenLate = true };
+        foreach (var body in new[] { Body(spool, "full", length: 1000), Body(spool, "") })
+        {
+            Assert.True(SpinWait.SpinUntil(
+                () => spool.Append(RecordType.Decision, body, refuse, 1, out _) == AppendResult.Unavailable, TimeSpan.FromSeconds(20)));
+        }
+    }
+
+    /// <summary>The Loss records of a stream, also while it is written.</summary>
+    public static List<Loss> Losses(string stream)
+    {
+        var found = new List<Loss>();
+        using var reader = SpoolReader.OpenStream(stream, follow: true);
+        while (reader.Read() == SpoolRead.Record)
+        {
+            if (reader.Type == RecordType.Loss)
+            {
+                found.Add(Loss.Parser.ParseFrom(reader.Payload));
+            }
+        }
+
+        return found;
     }
 
     /// <summary>The folder as a kill at this moment would leave it: what was stored into the mappings is in the files.</summary>

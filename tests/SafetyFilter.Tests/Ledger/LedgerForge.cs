@@ -188,14 +188,17 @@ internal sealed class LedgerForge : IDisposable
     public void Damage(ulong first, ulong last) => Records.RemoveAll(record => record.Sequence >= first && record.Sequence <= last);
 
     /// <summary>A stream of several epochs with everything that may stand in one; ends cleanly.</summary>
-    public static LedgerForge Whole(int seed, NoteKey? identity = null, int epochs = 3, int size = 60)
+    public static LedgerForge Whole(int seed, NoteKey? identity = null, int epochs = 3, int size = 60, Guid? stream = null)
     {
         var random = new Random(seed);
-        var forge = new LedgerForge(identity);
+        var forge = new LedgerForge(identity, stream);
         for (var epoch = 0; epoch < epochs; epoch++)
         {
             forge.Start();
             forge.Checkpoint();
+            forge.Decide(2);
+            forge.Lose((ulong)random.Next(1, 5));
+            forge.Withdraw(forge.Sequence - 1);
             for (var last = forge.Sequence + (ulong)random.Next(size / 2, size); forge.Sequence < last;)
             {
                 switch (random.Next(40))
@@ -219,6 +222,22 @@ internal sealed class LedgerForge : IDisposable
         }
 
         return forge;
+    }
+
+    /// <summary>Forgets the records behind so many, and tells others instead, with the same key.</summary>
+    public Action<int> Retell(int kept)
+    {
+        Records.RemoveRange(kept, Records.Count - kept);
+        _tree.Cut(kept);
+        Sequence = (ulong)kept;
+        Decisions = (ulong)Records.Count(static record => record.Type == RecordType.Decision);
+        _checkpointed = Records.Last(static record => record.Type == RecordType.Checkpoint).Read(Lineage.V1.Checkpoint.Parser).TreeSize;
+        _time += 1_000_000_000;
+        return decisions =>
+        {
+            Decide(decisions);
+            Checkpoint();
+        };
     }
 
     public void Dispose()
@@ -271,6 +290,12 @@ internal sealed class NaiveTree
     public void Add(TreeHash leaf) => _leaves.Add(leaf);
 
     public TreeHash Leaf(int index) => _leaves[index];
+
+    public void Cut(int size)
+    {
+        _leaves.RemoveRange(size, _leaves.Count - size);
+        _whole.Clear();
+    }
 
     public TreeHash Root(int size) => size == 0 ? TreeHash.EmptyRoot : Hash(0, size);
 

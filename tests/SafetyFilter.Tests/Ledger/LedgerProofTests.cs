@@ -194,6 +194,47 @@ public sealed class LedgerProofTests : IDisposable
         }
     }
 
+    /// <summary>As many as SAFETYFILTER_VERIFY_RECORDS says (say 1000000); by default what is quick. Tells the verifier's speed.</summary>
+    [Fact]
+    public void Verify_ManyCleanRecords_FindsNothing()
+    {
+        var wanted = ulong.TryParse(Environment.GetEnvironmentVariable("SAFETYFILTER_VERIFY_RECORDS"), out var asked) ? asked : 100_000UL;
+        var random = new Random(7);
+        using var verifier = new LedgerVerifier();
+        var spent = TimeSpan.Zero;
+        while (_forge.Sequence < wanted)
+        {
+            _forge.Start();
+            for (var last = _forge.Sequence + 20_000; _forge.Sequence < last;)
+            {
+                _forge.Decide(random.Next(1000));
+                _forge.Checkpoint((ulong)random.Next(3));
+                spent += Feed();
+            }
+
+            _forge.End();
+            spent += Feed();
+        }
+
+        verifier.Finish();
+
+        AssertFindings(verifier);
+        Assert.Equal(1UL, verifier.Streams.Single().Uncovered);
+        TestContext.Current.TestOutputHelper?.WriteLine($"{verifier.Records:N0} records, {verifier.Records / spent.TotalSeconds:N0} records/s");
+
+        TimeSpan Feed()
+        {
+            var since = System.Diagnostics.Stopwatch.GetTimestamp();
+            foreach (var record in _forge.Records)
+            {
+                verifier.Add("forged", 0, record.Type, record.Bytes);
+            }
+
+            _forge.Records.Clear();
+            return System.Diagnostics.Stopwatch.GetElapsedTime(since);
+        }
+    }
+
     internal static LedgerVerifier Verify(IEnumerable<ForgedRecord> records, VerifierOptions? options = null)
     {
         var verifier = new LedgerVerifier(options);

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Tests.Ledger;
@@ -21,6 +22,18 @@ internal static class SpoolChild
 
     /// <summary>Appends 20 records, waits for each to become durable, and tells what the spool says of the disk.</summary>
     public const string AppendDurably = "sync";
+
+    /// <summary>Has no room and serves without records, and writes the count, 8 bytes, after each.</summary>
+    public const string LoseUntilKilled = "lose";
+
+    /// <summary>Appends at the level memory, faster than segments come, and writes the count of records, 8 bytes, after each.</summary>
+    public const string AppendThroughMemory = "memory";
+
+    /// <summary>On a disk that confirms nothing: tells how many waits for it came back as confirmed.</summary>
+    public const string WaitForFailingDisk = "wait";
+
+    /// <summary>50 tasks that wait 4 times each for the disk: tells how many waits were confirmed.</summary>
+    public const string WaitTogether = "group";
 
     public static ProcessStartInfo StartInfo(string mode, string folder, params string[] wrapper)
     {
@@ -50,17 +63,31 @@ internal static class SpoolChild
             SyncInterval = TimeSpan.FromMilliseconds(20),
             AppendPatience = TimeSpan.FromSeconds(30),
         };
+        Adjust(options, mode);
         using var output = Console.OpenStandardOutput();
-        var signing = new SigningOptions { CheckpointRecords = 100 };
+        var signing = mode == AppendDurably ? LedgerFolder.Silent : new SigningOptions { CheckpointRecords = 100 };
         using (var spool = Spool.Open(options, "child", TimeProvider.System, signing: signing))
         {
-            if (mode == AppendDurably)
+            switch (mode)
             {
-                Durably(spool);
-            }
-            else
-            {
-                UntilKilled(spool, output);
+                case AppendDurably:
+                    Durably(spool);
+                    break;
+                case LoseUntilKilled:
+                    Lose(spool, output);
+                    break;
+                case AppendThroughMemory:
+                    ThroughMemory(spool, output);
+                    break;
+                case WaitForFailingDisk:
+                    ForFailingDisk(spool);
+                    break;
+                case WaitTogether:
+                    Together(spool);
+                    break;
+                default:
+                    UntilKilled(spool, output);
+                    break;
             }
         }
 
@@ -82,6 +109,102 @@ internal static class SpoolChild
             output.Write(acknowledged);
             output.Flush();
         }
+    }
+
+    private static void Adjust(SpoolOptions options, string mode)
+    {
+        switch (mode)
+        {
+            case LoseUntilKilled:
+                options.MaxBytes = 2 * options.SegmentBytes + (16 << 10);
+                options.MemoryBacklogBytes = 0;
+                options.AppendPatience = TimeSpan.Zero;
+                break;
+            case WaitForFailingDisk:
+                options.AppendPatience = TimeSpan.FromMilliseconds(200);
+                break;
+            case WaitTogether:
+                options.SyncInterval = TimeSpan.FromMinutes(10);
+                break;
+        }
+    }
+
+    private static void Lose(Spool spool, Stream output)
+    {
+        var body = LedgerFolder.Body(spool, "full", length: 1000);
+        var refuse = new RecordTerms { RefuseWhenLate = true };
+        while (spool.Append(RecordType.Decision, body, refuse, 1, out _) != AppendResult.Unavailable)
+        {
+            // Until it is full.
+        }
+
+        var serve = new RecordTerms { ServeWhenFull = true };
+        while (spool.Append(RecordType.Decision, body, serve, 3, out _) == AppendResult.Lost)
+        {
+            Tell(output, spool.LostTotal);
+        }
+
+        Environment.Exit(3);
+    }
+
+    private static void ThroughMemory(Spool spool, Stream output)
+    {
+        var memory = new RecordTerms { Durability = Durability.Memory };
+        ulong decisions = 0;
+        while (true)
+        {
+            var body = LedgerFolder.Body(spool, $"m{decisions}", length: 20_000 + (int)(decisions * 131 % 40_000));
+            if (spool.Append(RecordType.Decision, body, memory, 2, out _) == AppendResult.Appended)
+            {
+                Tell(output, ++decisions);
+            }
+        }
+    }
+
+    private static void ForFailingDisk(Spool spool)
+    {
+        // What hinders the way out, which is to write the segment again.
+        Directory.CreateDirectory(Path.Combine(spool.StreamFolder, SpoolFolder.SegmentName(1)) + ".rewrite");
+        var confirmed = 0;
+        for (var index = 0; index < 5; index++)
+        {
+            spool.Append(RecordType.Decision, LedgerFolder.Body(spool, $"r{index}"), out var receipt);
+            confirmed += spool.WhenDurable(receipt.Sequence).AsTask().GetAwaiter().GetResult() ? 1 : 0;
+        }
+
+        Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{confirmed}|{spool.DurableSequence}|{spool.SyncFailures > 0}"));
+        Console.Out.Flush();
+        Environment.Exit(0);
+    }
+
+    private static void Together(Spool spool)
+    {
+        // No lambdas here: see above.
+        var confirmed = 0;
+        for (var round = 0; round < 4; round++)
+        {
+            var waits = new Task<bool>[50];
+            for (var index = 0; index < waits.Length; index++)
+            {
+                spool.Append(RecordType.Decision, LedgerFolder.Body(spool, $"r{round}-{index}"), out var receipt);
+                waits[index] = spool.WhenDurable(receipt.Sequence).AsTask();
+            }
+
+            foreach (var wait in waits)
+            {
+                confirmed += wait.GetAwaiter().GetResult() ? 1 : 0;
+            }
+        }
+
+        Console.Out.WriteLine(confirmed);
+    }
+
+    private static void Tell(Stream output, ulong count)
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes, count);
+        output.Write(bytes);
+        output.Flush();
     }
 
     private static void Durably(Spool spool)

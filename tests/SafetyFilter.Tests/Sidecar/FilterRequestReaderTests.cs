@@ -245,6 +245,7 @@ public sealed class FilterRequestReaderTests
         Assert.Equal(reparsed.Viewer?.Territory ?? "", Text(actual, actual.Territory));
         Assert.Equal(reparsed.Viewer?.AgeBand ?? "", Text(actual, actual.AgeBand));
         Assert.Equal(reparsed.Viewer?.Experiment ?? "", Text(actual, actual.Experiment));
+        Assert.Equal(reparsed.Viewer?.Subject ?? "", Text(actual, actual.Subject));
         Assert.Equal(reparsed.ReturnScores, actual.ReturnScores);
         Assert.Equal(reparsed.CandidateIds, Texts(actual, actual.Ids));
         Assert.Equal(reparsed.ContentVersions, Texts(actual, actual.ContentVersions));

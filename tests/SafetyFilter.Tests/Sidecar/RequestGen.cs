@@ -37,7 +37,7 @@ internal static class RequestGen
         var request = new FilterRequest { RequestId = id, Surface = surface, Purpose = "recommendation", ReturnScores = scores };
         if (viewer)
         {
-            request.Viewer = new ViewerContext { Territory = "DE", AgeBand = "adult", Experiment = "arm-b" };
+            request.Viewer = new ViewerContext { Territory = "DE", AgeBand = "adult", Experiment = "arm-b", Subject = id.Length % 2 == 0 ? "subject" : "" };
         }
 
         request.CandidateIds.AddRange(ids);

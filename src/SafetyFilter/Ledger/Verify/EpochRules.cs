@@ -78,14 +78,14 @@ internal sealed class EpochRules(Guid stream, VerifierOptions options, Verdict v
 
     public void Count(in RecordPlace place, Checkpoint checkpoint)
     {
-        // The writer counts while others append: it may be behind by what came since the checkpoint before.
+        // It counts what its tree covers, and others append while it is made.
         if (_isComplete && (checkpoint.Decisions > _decisions || checkpoint.Decisions < _decisionsAtCheckpoint))
         {
             verdict.Find(FindingKind.EpochChain, place,
-                $"the checkpoint counts {checkpoint.Decisions} decisions of the epoch; {_decisions} are here, and {_decisionsAtCheckpoint} were at the one before");
+                $"the checkpoint counts {checkpoint.Decisions} decisions of the epoch; {_decisions} are here, and the one before counts {_decisionsAtCheckpoint}");
         }
 
-        _decisionsAtCheckpoint = _decisions;
+        _decisionsAtCheckpoint = checkpoint.Decisions;
     }
 
     /// <summary>Whether this start, which came again, is of another run than the one seen first.</summary>

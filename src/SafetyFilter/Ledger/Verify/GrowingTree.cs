@@ -111,10 +111,10 @@ internal sealed class GrowingTree
     }
 
     /// <summary>Compares with the subtrees that a writer names, as far as all leaves of one are known here.</summary>
-    /// <returns>The sequences in which the first difference lies, 0 for none; and how many known leaves could not be compared.</returns>
-    public (ulong First, ulong Last, ulong Unproven) Compare(CompactRange named)
+    /// <param name="unproven">Gets the ranges of known leaves that could not be compared, and how many leaves are known in each.</param>
+    /// <returns>The sequences in which the first difference lies; 0 for none.</returns>
+    public (ulong First, ulong Last) Compare(CompactRange named, List<(ulong First, ulong Last, ulong Known)> unproven)
     {
-        ulong unproven = 0;
         foreach (var (start, level, hash) in named.Nodes)
         {
             var last = start + (1UL << level);
@@ -126,15 +126,18 @@ internal sealed class GrowingTree
             var own = new CompactRange(start);
             if (start < Size || !Extend(own, last, null))
             {
-                unproven += KnownBetween(start + 1, last);
+                if (KnownBetween(start + 1, last) is > 0 and var known)
+                {
+                    unproven.Add((start + 1, last, known));
+                }
             }
             else if (own.Root() != hash)
             {
-                return (start + 1, last, unproven);
+                return (start + 1, last);
             }
         }
 
-        return (0, 0, unproven);
+        return (0, 0);
     }
 
     /// <summary>The writer counts these as leaves of empty records. Says how many of them are here all the same.</summary>

@@ -18,7 +18,7 @@ internal sealed class ReceiptBook
     public long Matched { get; set; }
 
     /// <summary>Of records older than the first one read, or behind where reading stopped, or in other workers' partitions.</summary>
-    public long Outside { get; set; }
+    public long Outside => Count - Matched - Lost - Failed;
 
     /// <summary>Of records that the writer admits to have lost.</summary>
     public long Lost { get; set; }

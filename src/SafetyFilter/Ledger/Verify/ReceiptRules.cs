@@ -46,9 +46,10 @@ internal sealed class ReceiptRules(ReceiptBook book, Verdict verdict, Guid strea
             var sequence = receipt.Sequence;
             if (sequence < order.First || (sequence > order.Last && endIsCut) || order.WasSkipped(sequence))
             {
-                book.Outside++;
+                continue;
             }
-            else if (order.Admitted.Exists(range => sequence >= range.First && sequence <= range.Last))
+
+            if (order.Admitted.Exists(range => sequence >= range.First && sequence <= range.Last))
             {
                 book.Lost++;
             }
@@ -64,15 +65,9 @@ internal sealed class ReceiptRules(ReceiptBook book, Verdict verdict, Guid strea
     /// <summary>Streams that receipts name and nobody has read.</summary>
     public static void FinishUnread(ReceiptBook book, Verdict verdict, Func<Guid, bool> isRead, bool othersExist)
     {
-        foreach (var stream in book.Streams.Where(stream => !isRead(stream)))
+        foreach (var stream in book.Streams.Where(stream => !othersExist && !isRead(stream)))
         {
             var receipts = book.Of(stream);
-            if (othersExist)
-            {
-                book.Outside += receipts.Length;
-                continue;
-            }
-
             book.Failed += receipts.Length;
             verdict.Find(FindingKind.Receipt, new RecordPlace("receipts", 0, stream, receipts[0].Sequence),
                 $"{receipts.Length} receipts are of stream {stream:N}, of which nothing is here");
@@ -81,6 +76,11 @@ internal sealed class ReceiptRules(ReceiptBook book, Verdict verdict, Guid strea
 
     private void Compare(ref ReceiptBook.Receipt receipt, in RecordPlace place, uint epoch, in TreeHash leaf)
     {
+        if (receipt.IsSeen)
+        {
+            return;
+        }
+
         receipt.IsSeen = true;
         if (receipt.Epoch != epoch)
         {

@@ -115,9 +115,9 @@ internal sealed class StreamAudit
     {
         var place = new RecordPlace("", 0, Order.Id, admitted.First);
         var text = $"{admitted.Last - admitted.First + 1} records are lost and admitted by {admitted.BySequence}: {admitted.First} to {admitted.Last}";
-        if (IsSigned && !admitted.IsCertified && admitted.BySequence > Tree.SignedThrough)
+        if (IsSigned && !admitted.IsCertified && !Tree.IsProven(admitted.BySequence))
         {
-            _verdict.Find(FindingKind.Gap, place, text + ", but no signature covers that record");
+            _verdict.Find(FindingKind.Gap, place, text + ", but no signature covers that record alone");
             return;
         }
 

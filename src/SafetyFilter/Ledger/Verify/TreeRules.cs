@@ -19,13 +19,13 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
     private bool _missedSinceLast;
     private (RecordPlace Place, ulong Size, TreeHash Root)? _disputed;
     private readonly List<(ulong First, ulong Last)> _certifiedEmpty = [];
-    private InclusionResult? _inclusion;
+    private readonly List<(ulong First, ulong Last, ulong Known)> _unproven = [];
 
     /// <summary>The newest sequence whose leaf, with all before it, a trusted signature covers.</summary>
     public ulong SignedThrough { get; private set; }
 
     /// <summary>Records that lie beside missing ones, so that no signed hash covers just them.</summary>
-    public ulong Unproven { get; private set; }
+    public ulong Unproven => _unproven.Aggregate(0UL, static (sum, range) => sum + range.Known);
 
     public long Checkpoints { get; private set; }
 
@@ -35,7 +35,10 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
     public ulong LastCheckpointTime { get; private set; }
 
     /// <summary>The proof of the wanted record, once a signed checkpoint covers it.</summary>
-    public InclusionResult? Inclusion => _inclusion;
+    public InclusionResult? Inclusion { get; private set; }
+
+    /// <summary>Whether a trusted signature covers just this record.</summary>
+    public bool IsProven(ulong sequence) => sequence <= SignedThrough && !_unproven.Exists(range => range.First <= sequence && sequence <= range.Last);
 
     public void Append(in TreeHash leaf)
     {
@@ -93,7 +96,7 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
     {
         if (gap.EmptyLeaves && gap.Last > _tree.Size && _tree.DeclareEmpty(Math.Max(gap.First, _tree.Size + 1), gap.Last) is > 0 and var here)
         {
-            Unproven += here;
+            _unproven.Add((gap.First, gap.Last, here));
             verdict.Note($"stream {stream:N}: {here} of the records {gap.First} to {gap.Last}, which {place.Sequence} declares lost, are here; no signature covers them");
         }
     }
@@ -202,10 +205,12 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
     private bool CheckGrowth(in RecordPlace place, Checkpoint checkpoint, in TreeHash root)
     {
         var before = _last is null && first == 1 ? new CompactRange(0) : _last?.Clone();
+        var isSigned = true;
         if (before is null || before.End != checkpoint.PreviousSize)
         {
             // A run that follows may count from where the one before it ended, and a checkpoint may be among what is missing.
             before = _tree.At(checkpoint.PreviousSize);
+            isSigned = false;
             if (before is null)
             {
                 if (_missedSinceLast || _last is null)
@@ -223,6 +228,12 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
             return false;
         }
 
+        // It grows from a tree that only the records here tell: perhaps it is they that are wrong.
+        if (!isSigned && _tree.At(checkpoint.TreeSize)?.Root() != root)
+        {
+            return false;
+        }
+
         verdict.Find(FindingKind.Fork, place, $"does not extend the tree of {checkpoint.PreviousSize} records before it: its growth does not lead to its root");
         return true;
     }
@@ -235,11 +246,12 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
         var growth = _last is not null && _last.End == _tree.Size && _last.End == checkpoint.PreviousSize
             ? CompactRange.TryRead(_last.End, size, checkpoint.Growth.Span)
             : null;
-        var (first, last, unproven) = _tree.Compare(growth ?? frontier);
+        var unproven = new List<(ulong First, ulong Last, ulong Known)>();
+        var (first, last) = _tree.Compare(growth ?? frontier, unproven);
         Advance(size);
         if (!_tree.IsAnchored)
         {
-            Unproven += unproven;
+            _unproven.AddRange(unproven);
             if (first != 0 && !reported)
             {
                 verdict.Find(FindingKind.Tree, place, $"signs other records than those here: the difference lies in {first} to {last}");
@@ -251,9 +263,9 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
         }
         else if (_tree.Root() == frontier.Root())
         {
-            if (_tree.Proof is { } proof && isTrusted && _inclusion is null)
+            if (_tree.Proof is { } proof && isTrusted && Inclusion is null)
             {
-                _inclusion = new InclusionResult(proof.Index + 1, proof.Leaf, size, proof.Path(), frontier.Root(), note.ToString());
+                Inclusion = new InclusionResult(proof.Index + 1, proof.Leaf, size, proof.Path(), frontier.Root(), note.ToString());
             }
 
             Sign(size, isTrusted);

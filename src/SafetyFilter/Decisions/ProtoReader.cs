@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
-using SafetyFilter.Decisions;
 
-namespace SafetyFilter.Sidecar.Grpc;
+namespace SafetyFilter.Decisions;
 
 /// <summary>
 /// Reads the Protocol Buffers wire format from one buffer without copying: strings and bytes come out as slices of
@@ -89,6 +88,32 @@ internal ref struct ProtoReader(ReadOnlySpan<byte> buffer, int start, int end)
 
         value = BinaryPrimitives.ReadDoubleLittleEndian(_buffer[Position..]);
         Position += sizeof(double);
+        return true;
+    }
+
+    public bool TryReadFixed64(out ulong value)
+    {
+        if (_end - Position < sizeof(ulong))
+        {
+            value = 0;
+            return false;
+        }
+
+        value = BinaryPrimitives.ReadUInt64LittleEndian(_buffer[Position..]);
+        Position += sizeof(ulong);
+        return true;
+    }
+
+    public bool TryReadFixed32(out uint value)
+    {
+        if (_end - Position < sizeof(uint))
+        {
+            value = 0;
+            return false;
+        }
+
+        value = BinaryPrimitives.ReadUInt32LittleEndian(_buffer[Position..]);
+        Position += sizeof(uint);
         return true;
     }
 
