@@ -31,18 +31,28 @@ internal sealed class ReceiptLoad(int streams = 4, int inFlight = 32, int candid
             using var call = wire.Stream();
             for (var sent = 0; sent < inFlight; sent++)
             {
-                await call.RequestStream.WriteAsync(_request, stop);
+                await call.RequestStream.WriteAsync(_request, CancellationToken.None);
             }
 
-            while (await call.ResponseStream.MoveNext(stop))
+            // Told to stop, it takes the answers that are still to come: a stream that is torn off is an error to the sidecar.
+            var completed = false;
+            while (await call.ResponseStream.MoveNext(CancellationToken.None))
             {
                 Take(FilterStreamResponse.Parser.ParseFrom(call.ResponseStream.Current));
-                await call.RequestStream.WriteAsync(_request, stop);
+                if (!stop.IsCancellationRequested)
+                {
+                    await call.RequestStream.WriteAsync(_request, CancellationToken.None);
+                }
+                else if (!completed)
+                {
+                    completed = true;
+                    await call.RequestStream.CompleteAsync();
+                }
             }
         }
-        catch (Exception error) when (error is RpcException or OperationCanceledException or IOException or InvalidOperationException)
+        catch (Exception error) when (error is RpcException or IOException or InvalidOperationException)
         {
-            // Killed, or told to stop.
+            // Killed.
         }
     }
 
