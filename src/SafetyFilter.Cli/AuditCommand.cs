@@ -20,8 +20,12 @@ internal static class AuditCommand
         var command = new Command("audit", "Read and verify decision ledgers: a spool folder, a stream's folder, a segment file or a Kafka topic.");
         command.Subcommands.Add(CatCommand.Create());
         command.Subcommands.Add(VerifyCommand.Create());
+        command.Subcommands.Add(WitnessCommand.Create());
         command.Subcommands.Add(EraseCommand.Create());
         command.Subcommands.Add(ReplayCommand.Create());
+        command.Subcommands.Add(WhatIfCommand.Create());
+        command.Subcommands.Add(ExportCommand.Create());
+        command.Subcommands.Add(ShowCommand.Create());
         return command;
     }
 }

@@ -21,6 +21,9 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
     private readonly Verdict _verdict = new((options ?? new VerifierOptions()).MaxFindings);
     private readonly Dictionary<Guid, StreamAudit> _streams = [];
     private readonly HashSet<RecordType> _unknownTypes = [];
+
+    // Bytes that are no record, and the sequences that are missing there.
+    private readonly List<(Guid StreamId, SpoolDamage Damage, ulong First, ulong Last)> _damages = [];
     private readonly IncrementalHash _sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     public long Records { get; private set; }
@@ -89,35 +92,44 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
     public void AddRecords(SpoolReader reader, string? streamFolder, CancellationToken stop = default)
     {
         ulong first = 0;
+        ulong before = 0;
         ulong last = 0;
         var lastSegment = "";
+        var damages = new List<SpoolDamage>();
         while (reader.Read() is var read && read != SpoolRead.End)
         {
             stop.ThrowIfCancellationRequested();
             if (read == SpoolRead.Damage)
             {
-                AddDamage(reader.Damage);
+                damages.Add(reader.Damage);
                 continue;
             }
 
-            first = first == 0 ? reader.Sequence : first;
+            if (first == 0)
+            {
+                // The publisher deletes only what cursor.json says that Kafka has, and says it before.
+                first = reader.Sequence;
+                before = streamFolder is null ? first - 1 : Math.Min(PublishedThrough(streamFolder), first - 1);
+            }
+
+            PlaceDamages(damages, reader, last == 0 ? before : last);
             if (last != 0 && reader.Sequence > last + 1 && !File.Exists(lastSegment) && PublishedThrough(streamFolder) >= reader.Sequence - 1)
             {
                 // The publisher deletes the oldest first, so what lay between the two went the same way.
                 SkipPublished(reader, last + 1);
             }
 
+            AddFrame(reader);
+            if (last == 0 && before < first - 1 && RecordFields.TryRead(reader.Payload, out var fields) && _streams.TryGetValue(fields.StreamId, out var stream))
+            {
+                stream.MissBefore(new MissingRange(before + 1, first - 1, reader.SegmentPath, reader.Offset));
+            }
+
             last = reader.Sequence;
             lastSegment = reader.SegmentPath;
-            AddFrame(reader);
         }
 
-        // Asked for only now: while this read, a publisher may have published and deleted more.
-        if (streamFolder is not null && first > 1 && PublishedThrough(streamFolder) is var published && first > published + 1)
-        {
-            _verdict.Find(FindingKind.Gap, new RecordPlace(streamFolder, 0, default, published + 1),
-                $"the oldest record here is {first}, but cursor.json says that Kafka has {published} and not more: {published + 1} to {first - 1} are missing");
-        }
+        damages.ForEach(damage => AddDamage(damage));
     }
 
     /// <summary>Takes one record in the order of its source.</summary>
@@ -180,6 +192,24 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
         _verdict.Find(kind, new RecordPlace(damage.Path, damage.Offset, default, damage.AfterSequence), Describe(damage));
     }
 
+    /// <summary>Damage in place of records is for the stream to judge: a Gap record further on may admit it.</summary>
+    private void PlaceDamages(List<SpoolDamage> damages, SpoolReader reader, ulong last)
+    {
+        foreach (var damage in damages)
+        {
+            if (reader.Sequence > last + 1 && damage.Kind is DamageKind.Frame or DamageKind.SegmentEnd && RecordFields.TryRead(reader.Payload, out var fields))
+            {
+                _damages.Add((fields.StreamId, damage, last + 1, reader.Sequence - 1));
+            }
+            else
+            {
+                AddDamage(damage);
+            }
+        }
+
+        damages.Clear();
+    }
+
     public static string Describe(in SpoolDamage damage) => damage.Kind == DamageKind.Unreadable
         ? $"{damage.Kind}: {damage.Reason}"
         : $"{damage.Kind}: {damage.Length} bytes are no record";
@@ -187,6 +217,19 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
     /// <summary>Turns what is still missing into findings. Call once, after the last record.</summary>
     public void Finish()
     {
+        foreach (var (streamId, damage, from, to) in _damages)
+        {
+            if (_streams.TryGetValue(streamId, out var stream) && stream.IsAdmitted(from, to) && !_options.Strict)
+            {
+                _verdict.Note($"{damage.Path} at {damage.Offset}: {Describe(damage)}; the records {from} to {to} that stood there are admitted to be lost");
+            }
+            else
+            {
+                AddDamage(damage);
+            }
+        }
+
+        _damages.Clear();
         foreach (var stream in _streams.Values)
         {
             stream.Finish();

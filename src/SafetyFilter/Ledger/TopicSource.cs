@@ -12,6 +12,9 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
     /// <summary>Where reading stops: this message is not read any more.</summary>
     public TopicPlace To { get; init; }
 
+    /// <summary>Goes on with what comes after the end, until it is cancelled.</summary>
+    public bool Follow { get; init; }
+
     /// <summary>How many messages there are between the two places, once reading has begun; offsets without a message count.</summary>
     public long Messages { get; private set; }
 
@@ -27,6 +30,7 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
             }
 
             var open = PartitionRange.Find(consumer, partitions, From, To, Patience)
+                .Select(range => Follow ? range with { End = long.MaxValue } : range)
                 .Where(static range => range.First < range.End)
                 .ToDictionary(static range => range.Partition.Partition.Value);
             Messages = open.Values.Sum(static range => range.End - range.First);
@@ -35,7 +39,7 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
             while (open.Count > 0)
             {
                 stop.ThrowIfCancellationRequested();
-                var result = consumer.Consume(Patience);
+                var result = Follow ? consumer.Consume(stop) : consumer.Consume(Patience);
                 if (result is null)
                 {
                     return $"'{BootstrapServers}' gave nothing for {Patience.TotalSeconds:0} s: {trouble ?? "no reason known"}.";
@@ -53,7 +57,7 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
                 }
 
                 // The last offsets of a partition may hold no message: its end is then told on its own.
-                if (result.IsPartitionEOF || result.Offset.Value >= range.End - 1)
+                if ((result.IsPartitionEOF && !Follow) || result.Offset.Value >= range.End - 1)
                 {
                     open.Remove(partition);
                     consumer.IncrementalUnassign([result.TopicPartition]);

@@ -171,6 +171,18 @@ public sealed class ReplayTests : IDisposable
     }
 
     [Fact]
+    public void Replay_SequencesGivenAgainByALaterEpoch_AreOtherRecords()
+    {
+        AuditBench.Decide(_bench, 5);
+        var again = _bench.Records();
+        again.ForEach(static record => record.Epoch++);
+
+        var report = AuditBench.Replay(ListSource.Of([.. _bench.Records(), .. again]), AuditBench.Archive(AuditBench.Rich));
+
+        Assert.Equal(10, report.Decisions);
+    }
+
+    [Fact]
     public void TryRead_SteadyState_AllocatesNothing()
     {
         AuditBench.Decide(_bench, 20);

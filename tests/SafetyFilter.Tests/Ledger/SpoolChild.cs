@@ -163,8 +163,6 @@ internal static class SpoolChild
 
     private static void ForFailingDisk(Spool spool)
     {
-        // What hinders the way out, which is to write the segment again.
-        Directory.CreateDirectory(Path.Combine(spool.StreamFolder, SpoolFolder.SegmentName(1)) + ".rewrite");
         var confirmed = 0;
         for (var index = 0; index < 5; index++)
         {

@@ -71,6 +71,12 @@ internal sealed class StreamAudit
         _afterMissing = true;
     }
 
+    /// <summary>Records before the first one should be here and are not.</summary>
+    public void MissBefore(in MissingRange range) => Order.Missing.Add(range);
+
+    /// <summary>Whether nothing of a range is missing without a Gap record that admits it.</summary>
+    public bool IsAdmitted(ulong from, ulong to) => !Order.Missing.Exists(missing => missing.First <= to && from <= missing.Last);
+
     public void Take(in RecordPlace place, RecordType type, in RecordFields fields, ReadOnlySpan<byte> record, in TreeHash leaf, UInt128 half)
     {
         if (type == RecordType.Decision)

@@ -1,0 +1,169 @@
+using System.Globalization;
+using SafetyFilter.Audit;
+using SafetyFilter.Decisions;
+using SafetyFilter.Ledger.Proof;
+
+namespace SafetyFilter.Cli.Audit;
+
+/// <summary>Tells one recorded decision in plain words.</summary>
+/// <param name="policy">The one that decided; null when it is not at hand.</param>
+internal sealed class DecisionStory(TextWriter output, RecordedDecision record, ArchivedPolicy? policy)
+{
+    public void TellRequest(bool withdrawn)
+    {
+        var batch = record.Batch;
+        Line("", $"Decision {record.Sequence} of stream {record.Stream:N}, epoch {record.Epoch}");
+        Line("when", record.Time.ToString("yyyy-MM-dd HH:mm:ss.ffffff 'UTC'", CultureInfo.InvariantCulture));
+        Line("surface", $"{record.Text(batch.Surface)}, for {record.Text(batch.Purpose)}");
+        Line("request", $"'{record.Text(batch.RequestId)}' from {Or(record.Text(record.Caller), "an unknown caller")}, {Count(record.Count, "candidate")}");
+        Line("viewer", $"territory {Or(record.Text(batch.Territory), "unknown")}, age band {Or(record.Text(batch.AgeBand), "unknown")}, experiment {Or(record.Text(batch.Experiment), "none")}");
+        Line("policy", $"{record.Text(record.Policy)}, revision {record.Text(record.PolicyRevision)}{(policy is null ? " (not at hand: name it with --policies to see its rules)" : $", owned by {policy.Policy.Owner}")}");
+        Line("build", $"{record.Text(record.Build)}, configuration {record.Text(record.ConfigRevision)}");
+        Line("took", string.Create(CultureInfo.InvariantCulture, $"{record.EngineMicros:N0} us of a budget of {record.BudgetMicros:N0} us"));
+        foreach (var bundle in record.Bundles)
+        {
+            var run = bundle.Failure == FailureKind.None
+                ? string.Create(CultureInfo.InvariantCulture, $"ran {bundle.Micros:N0} us")
+                : $"gave no scores: {Words(bundle.Failure)}";
+            Line("bundle", $"{record.Text(bundle.Name)} {record.Text(bundle.Version)}, model sha256 {Convert.ToHexStringLower(record[bundle.ModelSha256])}: {run}, breaker {Words(bundle.Breaker)}");
+        }
+
+        TellPrivacy();
+        Line("recorded", withdrawn ? "yes, and WITHDRAWN: the answer was refused because this record was late, so nothing of it was applied" : "yes, and given");
+        if (record.LostSinceLast > 0)
+        {
+            Line("losses", $"{Count((long)record.LostSinceLast, "answer")} before this one went unrecorded");
+        }
+    }
+
+    public void TellCandidate(int candidate)
+    {
+        var rule = record.Rules[(int)record.RuleIndexes[candidate]];
+        var id = record.Text(rule.Id);
+        var version = record.Batch.ContentVersions.Count > 0 ? $", version '{record.Text(record.Batch.ContentVersions[candidate])}'" : "";
+        Line("", $"Candidate {candidate} '{record.Text(record.Batch.Ids[candidate])}'{version}: {ConditionWords.Action(rule.Action, rule.DemoteFactor, record.Text(rule.Label), rule.MinimumAge)}");
+        var condition = ConditionWords.Of(policy, id);
+        Line("rule", condition.Length == 0 ? id : $"{id}: {condition}");
+        if (!rule.ReasonCode.IsEmpty)
+        {
+            Line("reason", $"{record.Text(rule.ReasonCode)}, severity {Words(rule.Severity)}");
+        }
+
+        Line("basis", record.Bases[candidate] switch
+        {
+            Basis.FailedClosed => "failed closed: a classifier gave no score and counted as over every limit",
+            Basis.FailedOpen => "failed open: a classifier gave no score and counted as under every limit",
+            _ => "evaluated: every classifier gave a score",
+        });
+        if (!float.IsNaN(record.Margins[candidate]))
+        {
+            Line("margin", string.Create(CultureInfo.InvariantCulture, $"{record.Margins[candidate]:R}: scores may move this far until the rule's outcome changes"));
+        }
+
+        var read = policy is not null && policy.Conditions.TryGetValue(id, out var when) ? ConditionWords.Classifiers(when).ToList() : [];
+        for (var row = 0; row < record.Classifiers.Count; row++)
+        {
+            TellScore(row, candidate, read);
+        }
+
+        foreach (var shadow in record.Shadows)
+        {
+            if (record.CandidatesOf(shadow).Contains((uint)candidate))
+            {
+                Line("rehearsal", $"{record.Text(shadow.RuleId)} would have said {ConditionWords.Action(shadow.Action, 0, "", 0)}: {ConditionWords.Of(policy, record.Text(shadow.RuleId))}");
+            }
+        }
+    }
+
+    public void TellProof(RecordProof? proof)
+    {
+        if (proof is null)
+        {
+            Line("proof", "none yet: no signed checkpoint in this ledger covers the record");
+            return;
+        }
+
+        Line("proof", $"leaf {proof.Index} of the tree of {proof.TreeSize} leaves, leaf hash {proof.Leaf}");
+        foreach (var hash in proof.Path)
+        {
+            Line("path", ((TreeHash)hash).ToString());
+        }
+
+        Line("root", proof.Root.ToString());
+        foreach (var line in proof.Note.TrimEnd('\n').Split('\n'))
+        {
+            Line("note", line);
+        }
+
+        var signed = proof.Signed switch
+        {
+            true => "signed by the epoch's key (audit verify checks that key against the identity)",
+            false => "NOT signed by the epoch's key",
+            null => "by a key that this part of the ledger does not name",
+        };
+        Line("", proof.IsIncluded && proof.Signed != false ? $"  verified: the record is in the signed tree; the note is {signed}" : $"  NOT VERIFIED: included {proof.IsIncluded}; the note is {signed}");
+    }
+
+    private void TellScore(int row, int candidate, List<string> read)
+    {
+        var classifier = record.Classifiers[row];
+        var name = record.Text(classifier.Name);
+        var score = record.Scores.Row(row)[candidate];
+        var mark = read.Contains(name) ? " (the rule reads it)" : "";
+        if (!float.IsNaN(score))
+        {
+            Line("score", string.Create(CultureInfo.InvariantCulture, $"{name} {score:R}{mark}"));
+            return;
+        }
+
+        Line("score", $"{name}: none, {Words(FailureOf(row, candidate))}; it fails {Words(classifier.FailMode)}{mark}");
+    }
+
+    private FailureKind FailureOf(int row, int candidate)
+    {
+        foreach (var degradation in record.Degradations)
+        {
+            var candidates = record.CandidatesOf(degradation);
+            if (degradation.Classifier == row && (candidates.IsEmpty || candidates.Contains((uint)candidate)))
+            {
+                return degradation.Failure;
+            }
+        }
+
+        return FailureKind.None;
+    }
+
+    private void TellPrivacy()
+    {
+        if (record.Masked.Count > 0)
+        {
+            Line("masked", Texts(record.Masked));
+        }
+
+        if (record.Hashed.Count > 0)
+        {
+            Line("hashed", $"{Texts(record.Hashed)}, with key {Convert.ToHexStringLower(record[record.HashKeyId])}");
+        }
+
+        if (record.SealedPaths.Count > 0)
+        {
+            Line("sealed", $"{Texts(record.SealedPaths)}, for key {Convert.ToHexStringLower(record[record.Seal.KeyId])}: {(record.IsUnsealed ? "opened" : "closed (--subject-keys opens it, unless the key was destroyed)")}");
+        }
+
+        if (record.HasInputs)
+        {
+            Line("inputs", "captured: audit replay scores them again");
+        }
+    }
+
+    private string Texts(List<ByteSlice> slices) => string.Join(", ", slices.Select(record.Text));
+
+    private static string Or(string text, string other) => text.Length == 0 ? other : text;
+
+    private static string Count(long count, string what) => count == 1 ? $"1 {what}" : string.Create(CultureInfo.InvariantCulture, $"{count:N0} {what}s");
+
+    private static string Words<T>(T value)
+        where T : struct, Enum => System.Text.Json.JsonNamingPolicy.KebabCaseLower.ConvertName(value.ToString()).Replace('-', ' ');
+
+    private void Line(string what, string text) => output.WriteLine(what.Length == 0 ? text : $"  {what + ":",-11}{text}");
+}

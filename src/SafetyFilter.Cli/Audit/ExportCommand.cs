@@ -1,0 +1,138 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using SafetyFilter.Audit;
+using SafetyFilter.Cli.Audit.Export;
+
+namespace SafetyFilter.Cli.Audit;
+
+/// <summary>
+/// <c>safetyfilter audit export</c>: decisions as rows for people and tools of other trades. Exit code 0 when all were written, 1 when
+/// some records could not be read, 2 when the arguments are wrong or the ledger cannot be read.
+/// </summary>
+internal sealed class ExportCommand
+{
+    private readonly LedgerArguments _ledger = new(byTime: true);
+    private readonly ArchiveArguments _archives = new();
+    private readonly Option<string> _format = new Option<string>("--format") { Description = "parquet, jsonl, or dsa: statements of reasons for the EU's DSA Transparency Database.", Required = true }
+        .AcceptOnlyFromAmong("parquet", "jsonl", "dsa");
+
+    private readonly Option<string> _out = new("--out") { Description = "The file to write; one that exists is replaced.", HelpName = "PATH", Required = true };
+    private readonly Option<string?> _mapping = new("--mapping") { Description = "dsa: a JSON object from reason codes to STATEMENT_CATEGORY_*; adds to the built-in one.", HelpName = "FILE" };
+    private readonly Option<string[]> _contentType = new("--content-type") { Description = "dsa: CONTENT_TYPE_*; repeatable.", DefaultValueFactory = static _ => ["CONTENT_TYPE_VIDEO"] };
+    private readonly Option<string[]> _territory = new("--territory") { Description = "dsa: where restrictions hold, two-letter codes of EU/EEA countries; by default all of the EU.", DefaultValueFactory = static _ => [] };
+    private readonly Option<string?> _contentDate = new("--content-date") { Description = "dsa: when content was posted, YYYY-MM-DD; by default the day of the decision." };
+    private readonly Option<string?> _dateAttribute = new("--content-date-attribute") { Description = "dsa: a recorded text attribute that holds that date for each candidate." };
+
+    public static Command Create()
+    {
+        var self = new ExportCommand();
+        var command = new Command("export", "Write decisions as Parquet, JSON lines, or DSA statements of reasons. Exit code: 0 all, 1 unreadable records, 2 unreadable.");
+        self._ledger.AddTo(command);
+        self._archives.AddTo(command, models: false);
+        foreach (var option in (Option[])[self._format, self._out, self._mapping, self._contentType, self._territory, self._contentDate, self._dateAttribute])
+        {
+            command.Options.Add(option);
+        }
+
+        command.SetAction(self.RunAsync);
+        return command;
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed, CancellationToken stop)
+    {
+        var errors = parsed.InvocationConfiguration.Error;
+        if (_ledger.Open(parsed, out var error) is not { } source || _ledger.Times(parsed, out error) is not { } times
+            || Statements(parsed, out error) is not { } statements || _archives.Open(parsed, out error) is not { } archives)
+        {
+            errors.WriteLine(error);
+            return AuditCommand.Unreadable;
+        }
+
+        using (archives)
+        {
+            var plan = new ExportPlan();
+            if (plan.Read(source, stop) is { } failure)
+            {
+                errors.WriteLine(failure);
+                return AuditCommand.Unreadable;
+            }
+
+            var path = parsed.GetValue(_out)!;
+            try
+            {
+                await using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, 1 << 18);
+                await using IRowWriter rows = parsed.GetValue(_format) switch
+                {
+                    "parquet" => await ParquetRows.CreateAsync(file, plan.Classifiers),
+                    "jsonl" => new JsonRows(file),
+                    _ => new StatementRows(file, statements),
+                };
+                var candidates = 0L;
+                var visit = new RecordVisit(
+                    new RecordedDecision(),
+                    archives.Opener,
+                    record =>
+                    {
+                        candidates += record.Count;
+
+                        // Runs on this thread; only a full row group waits, for the file.
+                        rows.WriteAsync(record, plan.IsWithdrawn(record)).AsTask().GetAwaiter().GetResult();
+                    },
+                    static _ => { });
+                var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { FromUnixNanos = times.From, ToUnixNanos = times.To };
+                failure = scan.Run(stop);
+                errors.WriteLine(failure ?? string.Create(
+                    CultureInfo.InvariantCulture, $"{candidates:N0} candidate decisions read, {plan.Unreadable:N0} records unreadable; written to '{path}'"));
+                return failure is not null ? AuditCommand.Unreadable : plan.Unreadable > 0 ? AuditCommand.Findings : AuditCommand.Verified;
+            }
+            catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
+            {
+                errors.WriteLine($"'{path}' cannot be written: {problem.Message}");
+                return AuditCommand.Unreadable;
+            }
+        }
+    }
+
+    private StatementOptions? Statements(ParseResult parsed, out string error)
+    {
+        error = "";
+        var categories = new Dictionary<string, string>(StatementOfReasons.DefaultCategories, StringComparer.Ordinal);
+        if (parsed.GetValue(_mapping) is { } path)
+        {
+            try
+            {
+                foreach (var (reason, category) in JsonSerializer.Deserialize<Dictionary<string, string>>(File.ReadAllText(path)) ?? [])
+                {
+                    categories[reason] = category;
+                }
+            }
+            catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or JsonException)
+            {
+                error = $"--mapping '{path}' is no JSON object from reason codes to categories: {problem.Message}";
+                return null;
+            }
+        }
+
+        if (categories.Values.FirstOrDefault(static one => !one.StartsWith("STATEMENT_CATEGORY_", StringComparison.Ordinal)) is { } wrong)
+        {
+            error = $"--mapping names '{wrong}', which is no category. They begin with STATEMENT_CATEGORY_.";
+            return null;
+        }
+
+        DateOnly? date = null;
+        if (parsed.GetValue(_contentDate) is { } text)
+        {
+            if (!DateOnly.TryParseExact(text, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out var day))
+            {
+                error = $"--content-date '{text}' is no date like 2025-06-01.";
+                return null;
+            }
+
+            date = day;
+        }
+
+        var territories = parsed.GetValue(_territory) is { Length: > 0 } named ? named : StatementOfReasons.EuropeanUnion;
+        return new StatementOptions(categories, parsed.GetValue(_contentType)!, [.. territories.Order(StringComparer.Ordinal)], date, parsed.GetValue(_dateAttribute));
+    }
+}
