@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 using SafetyFilter.Lineage.V1;
@@ -69,7 +68,7 @@ internal sealed class GapAdmission(Spool spool, ILogger logger)
             LedgerLog.GapAdmitted(logger, range.First, range.Last, range.Cause, range.Evidence);
         }
 
-        if (recorded.Count > 0 && WaitUntilDurable(spool.LastSequence))
+        if (recorded.Count > 0 && spool.WaitUntilDurable(Patience))
         {
             recorded.ForEach(_book.MarkAdmitted);
         }
@@ -91,16 +90,5 @@ internal sealed class GapAdmission(Spool spool, ILogger logger)
             EmptyLeaves = range.EmptyLeaves,
         };
         return spool.Append(RecordType.Gap, gap.ToByteArray(), Patience, out _) == AppendResult.Appended;
-    }
-
-    private bool WaitUntilDurable(ulong sequence)
-    {
-        var since = Stopwatch.GetTimestamp();
-        while (spool.DurableSequence < sequence && Stopwatch.GetElapsedTime(since) < Patience)
-        {
-            spool.Keeper.Pause();
-        }
-
-        return spool.DurableSequence >= sequence;
     }
 }

@@ -274,6 +274,9 @@ internal sealed class Spool : IDisposable
 
         EmptyBacklog(TimeSpan.FromSeconds(5));
         ReportLosses();
+
+        // The kernel may write EpochEnd out before the records that its note covers, and the next start would not look for those.
+        WaitUntilDurable(TimeSpan.FromSeconds(5));
         var end = Notary.End(patience: TimeSpan.FromSeconds(5)) ?? new EpochEnd { TimeUnixNanos = UnixNanos(_time) };
         end.StreamId = StreamIdBytes();
         end.Epoch = Epoch;
@@ -289,6 +292,23 @@ internal sealed class Spool : IDisposable
         _backlog.Dispose();
         _losses.Dispose();
         _lock.Dispose();
+    }
+
+    /// <summary>Whether everything written until now becomes durable in time. Blocks, and has the disk asked at once.</summary>
+    internal bool WaitUntilDurable(TimeSpan patience)
+    {
+        var sequence = WrittenSequence;
+        var since = Stopwatch.GetTimestamp();
+        while (DurableSequence < sequence && Stopwatch.GetElapsedTime(since) < patience)
+        {
+            _keeper.Pause();
+            if (_keeper.IsSyncFailing)
+            {
+                break;
+            }
+        }
+
+        return DurableSequence >= sequence;
     }
 
     /// <summary>What the sync thread has to bring to the disk, and the sequence that is durable once it did.</summary>

@@ -132,6 +132,11 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         }
         else
         {
+            if (!IsSyncFailing)
+            {
+                _syncSignal.Set();
+            }
+
             Thread.Sleep(1);
         }
     }
