@@ -146,12 +146,8 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
         var place = new RecordPlace(source, position, fields.StreamId, fields.Sequence);
         if (type > RecordType.Activation && _unknownTypes.Add(type.Value))
         {
-            var text = $"'{source}' has records of type {(int)type.Value}, which a later version may know: place, checksum and leaf are checked, content is not";
-            _verdict.Note(text);
-            if (_options.Strict)
-            {
-                _verdict.Find(FindingKind.Strict, place, text);
-            }
+            // The type is in no leaf. A record that was given another one's type shows by its content; one of a type without rules could hide.
+            _verdict.Find(FindingKind.Mismatch, place, $"is of type {(int)type.Value}, for which this version has no rules; use a later one");
         }
 
         if (type is null)
