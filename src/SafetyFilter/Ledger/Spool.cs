@@ -36,6 +36,7 @@ internal sealed class Spool : IDisposable
     private readonly LeafRing _leaves;
     private readonly TimeProvider _time;
     private readonly TimeSpan _patience;
+    private readonly TimeSpan _diskPatience;
     private readonly int _maxPayload;
     private readonly MemoryBacklog _backlog;
     private readonly LossPage _losses;
@@ -70,6 +71,7 @@ internal sealed class Spool : IDisposable
         _lock = lockHandle;
         _time = time;
         _patience = options.AppendPatience;
+        _diskPatience = options.DiskPatience;
         _maxPayload = maxRecordBytes;
         _lastSequence = _writtenSequence = stream.Report.LastSequence;
         _current = first;
@@ -237,8 +239,8 @@ internal sealed class Spool : IDisposable
     public AppendResult Append(RecordType type, ReadOnlySpan<byte> body, out LedgerReceipt receipt) =>
         Append(type, body, type == RecordType.Decision ? RecordTerms.Default : OwnRecords, 0, _patience, out receipt);
 
-    /// <summary>Whether the record becomes durable within <see cref="SpoolOptions.AppendPatience"/>. Blocks no thread.</summary>
-    public ValueTask<bool> WhenDurable(ulong sequence) => _keeper.WhenDurable(sequence, _patience);
+    /// <summary>Whether the record becomes durable within <see cref="SpoolOptions.DiskPatience"/>. Blocks no thread.</summary>
+    public ValueTask<bool> WhenDurable(ulong sequence) => _keeper.WhenDurable(sequence, _diskPatience);
 
     /// <summary>Records that the decision with this sequence was not given after all. False when even that cannot be recorded.</summary>
     public bool TryWithdraw(ulong sequence)
