@@ -549,11 +549,11 @@ internal sealed class Spool : IDisposable
     private void EmptyBacklog(TimeSpan patience)
     {
         var since = Stopwatch.GetTimestamp();
-        do
+        for (DrainBacklog(); WrittenSequence != LastSequence && Stopwatch.GetElapsedTime(since) < patience; DrainBacklog())
         {
-            DrainBacklog();
+            // Also when there was no space the last time: these records were answered for.
+            _keeper.HurrySpare(TimeSpan.FromMilliseconds(50));
         }
-        while (WrittenSequence != LastSequence && _keeper.WaitForSpare(patience - Stopwatch.GetElapsedTime(since)));
     }
 
     private bool TryRoll_NeedsLock()

@@ -373,8 +373,22 @@ internal sealed class CrashingSpool : IDisposable
     private BrokenPromiseException Broken(string what) =>
         _broken ??= new BrokenPromiseException($"Seed {_seed}: {what}\n{string.Join("; ", _trail.TakeLast(40))}");
 
-    private static string Contents(string root) => string.Join('\n', new DirectoryInfo(root).EnumerateFiles("*", SearchOption.AllDirectories)
-        .Select(static file => $"{file.Length,8} {file.Name}").Order(StringComparer.Ordinal));
+    /// <summary>What is in a folder, for whoever has to find out why.</summary>
+    private static string Contents(string root)
+    {
+        var text = new System.Text.StringBuilder();
+        foreach (var file in new DirectoryInfo(root).EnumerateFiles("*", SearchOption.AllDirectories).OrderBy(static file => file.FullName, StringComparer.Ordinal))
+        {
+            text.AppendLine(System.Globalization.CultureInfo.InvariantCulture, $"{file.Length,8} {file.Name}");
+            using var reader = file.Extension == SpoolFolder.SegmentExtension ? SpoolReader.OpenSegment(file.FullName) : null;
+            while (reader?.Read() is { } read and not SpoolRead.End)
+            {
+                text.Append(read == SpoolRead.Record ? $" {reader.Epoch}/{reader.Sequence}:{reader.Type}" : $" {reader.Damage.Kind}");
+            }
+        }
+
+        return text.ToString();
+    }
 
     private string NewFolder() => Directory.CreateDirectory(Path.Combine(_scratch, $"{_folders++}")).FullName;
 }
