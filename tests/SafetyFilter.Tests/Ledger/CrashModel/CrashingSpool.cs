@@ -1,3 +1,4 @@
+using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Tests.Ledger.CrashModel;
@@ -121,12 +122,12 @@ internal sealed class CrashingSpool : IDisposable
                 _volume.Look();
             }
 
-            if (_spool!.Append(RecordType.Decision, body, out _) == AppendResult.Unavailable)
+            if (_spool!.Append(RecordType.Decision, body, out var receipt) != AppendResult.Appended)
             {
                 return;
             }
 
-            if (torn)
+            if (torn && receipt.Durability != Durability.Memory)
             {
                 TearLastCopy();
             }
