@@ -111,8 +111,8 @@ internal sealed class KafkaOptions
     public string Topic { get; set; } = "safetyfilter.decisions";
 
     /// <summary>
-    /// Takes every checkpoint a second time, so that it can have other readers and another retention than decisions. A checkpoint counts as
-    /// published when both topics have it. Empty: off.
+    /// Takes every EpochStart, Checkpoint and EpochEnd a second time: what a witness needs, with other readers and another retention than
+    /// decisions. Such a record counts as published when both topics have it. Empty: off.
     /// </summary>
     public string CheckpointTopic { get; set; } = "safetyfilter.checkpoints";
 

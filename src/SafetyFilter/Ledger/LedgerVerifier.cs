@@ -24,6 +24,9 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
 
     // Bytes that are no record, and the sequences that are missing there.
     private readonly List<(Guid StreamId, SpoolDamage Damage, ulong First, ulong Last)> _damages = [];
+
+    // With which sequence a folder that is read should begin; 0 when nothing tells.
+    private ulong _expectedFirst;
     private readonly IncrementalHash _sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     public long Records { get; private set; }
@@ -119,12 +122,8 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
                 SkipPublished(reader, last + 1);
             }
 
+            _expectedFirst = last == 0 ? before + 1 : 0;
             AddFrame(reader);
-            if (last == 0 && before < first - 1 && RecordFields.TryRead(reader.Payload, out var fields) && _streams.TryGetValue(fields.StreamId, out var stream))
-            {
-                stream.MissBefore(new MissingRange(before + 1, first - 1, reader.SegmentPath, reader.Offset));
-            }
-
             last = reader.Sequence;
             lastSegment = reader.SegmentPath;
         }
@@ -147,12 +146,8 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
         var place = new RecordPlace(source, position, fields.StreamId, fields.Sequence);
         if (type > RecordType.Activation && _unknownTypes.Add(type.Value))
         {
-            var text = $"'{source}' has records of type {(int)type.Value}, which a later version may know: place, checksum and leaf are checked, content is not";
-            _verdict.Note(text);
-            if (_options.Strict)
-            {
-                _verdict.Find(FindingKind.Strict, place, text);
-            }
+            // The type is in no leaf. A record that was given another one's type shows by its content; one of a type without rules could hide.
+            _verdict.Find(FindingKind.Mismatch, place, $"is of type {(int)type.Value}, for which this version has no rules; use a later one");
         }
 
         if (type is null)
@@ -165,10 +160,13 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
         var half = MemoryMarshal.Read<UInt128>(leaf);
         if (!_streams.TryGetValue(fields.StreamId, out var stream))
         {
-            stream = new StreamAudit(fields, _options, _verdict);
+            var first = fields;
+            first.Sequence = _expectedFirst != 0 ? _expectedFirst : fields.Sequence;
+            stream = new StreamAudit(first, _options, _verdict);
             _streams.Add(fields.StreamId, stream);
         }
-        else if (fields.Sequence < stream.Order.Next)
+
+        if (fields.Sequence < stream.Order.Next)
         {
             AddEarlier(stream, place, type.Value, fields, record, leaf, half);
             return;

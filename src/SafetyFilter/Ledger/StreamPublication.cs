@@ -57,15 +57,18 @@ internal sealed class StreamPublication
         }
     }
 
-    /// <summary>Takes a record into the window and gives it to the producer, checkpoints to two topics.</summary>
+    /// <summary>Takes a record into the window and gives it to the producer; what witnesses read goes to two topics.</summary>
     /// <param name="wait">Called while there is no room; false ends the waiting.</param>
     /// <returns>False when it was not handed over.</returns>
     public bool HandOver(PublisherSession session, SpoolReader reader, Func<bool> wait)
     {
         var record = reader.Payload.ToArray();
         _ = RecordFields.TryRead(record, out var fields);
-        var isCheckpoint = reader.Type == RecordType.Checkpoint && _checkpointPartition >= 0;
-        while (!Window.TryAdd(reader.Sequence, record.Length, fields.TimeUnixNanos, isCheckpoint ? 2 : 1))
+        
+        // What a witness needs: the keys, what they signed, and the last of it.
+        var isWitnessed = reader.Type is RecordType.EpochStart or RecordType.Checkpoint or RecordType.EpochEnd
+            && _checkpointPartition >= 0;
+        while (!Window.TryAdd(reader.Sequence, record.Length, fields.TimeUnixNanos, isWitnessed ? 2 : 1))
         {
             if (!wait())
             {
@@ -81,7 +84,7 @@ internal sealed class StreamPublication
             Headers = _events.HeadersFor(reader.Type, reader.Epoch, reader.Sequence, fields.TimeUnixNanos),
         };
         return Produce(session, new TopicPartition(_options.Topic, _partition), message, wait)
-            && (!isCheckpoint || Produce(session, new TopicPartition(_options.CheckpointTopic, _checkpointPartition), message, wait));
+            && (!isWitnessed || Produce(session, new TopicPartition(_options.CheckpointTopic, _checkpointPartition), message, wait));
     }
 
     /// <summary>Makes the watermark durable; an <see cref="IOException"/> when that fails.</summary>

@@ -132,6 +132,18 @@ public sealed class AuditCommandTests : IDisposable
     }
 
     [Fact]
+    public void Witness_ALedgerWithoutCheckpoints_CosignsNothing()
+    {
+        var state = Path.Combine(_harness.Folder, "witness");
+
+        var (code, text, _) = Run("witness", _harness.Folder, "--state", state);
+
+        Assert.Equal(0, code);
+        Assert.Contains("22 records read, 0 checkpoints cosigned, 0 refused", text, StringComparison.Ordinal);
+        Assert.True(File.Exists(Path.Combine(state, "witness.key")));
+    }
+
+    [Fact]
     public void Audit_TopicWithoutRecords_IsNothingToVerify()
     {
         using var empty = new KafkaUnderTest();

@@ -32,7 +32,7 @@ public sealed class SidecarToKafkaTests : IDisposable
 
         Assert.Equal(answers.Count, messages.Count(static message => TypeOf(message) == "safetyfilter.decision.v1"));
         Assert.Equal(
-            messages.Where(static message => TypeOf(message) == "safetyfilter.checkpoint.v1").Select(static message => message.Message.Value),
+            messages.Where(static message => TypeOf(message) is "safetyfilter.epoch-start.v1" or "safetyfilter.checkpoint.v1" or "safetyfilter.epoch-end.v1").Select(static message => message.Message.Value),
             _kafka.ConsumeAll(_kafka.CheckpointTopic).Select(static message => message.Message.Value));
         Assert.Equal(4, messages.Count(static message => TypeOf(message) == "safetyfilter.activation.v1"));
     }

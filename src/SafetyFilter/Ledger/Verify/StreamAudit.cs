@@ -71,9 +71,6 @@ internal sealed class StreamAudit
         _afterMissing = true;
     }
 
-    /// <summary>Records before the first one should be here and are not.</summary>
-    public void MissBefore(in MissingRange range) => Order.Missing.Add(range);
-
     /// <summary>Whether nothing of a range is missing without a Gap record that admits it.</summary>
     public bool IsAdmitted(ulong from, ulong to) => !Order.Missing.Exists(missing => missing.First <= to && from <= missing.Last);
 
@@ -231,7 +228,7 @@ internal sealed class StreamAudit
 
     private void NoteTimes()
     {
-        if (Order.TimeGoesBack is (> 0, _) back)
+        if (Order.TimeGoesBack is ( > 0, _) back)
         {
             _verdict.Note($"stream {Order.Id:N}: time goes back {back.Count} times, by at most {back.Nanos / 1e9:N1} s: a clock was set, or a request took long");
         }
