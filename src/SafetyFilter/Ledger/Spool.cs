@@ -43,6 +43,7 @@ internal sealed class Spool : IDisposable
     private long _bytes;
     private ulong _decisions;
     private bool _closing;
+    private volatile bool _reports;
     private bool _ended;
     private long _refused;
 
@@ -211,10 +212,11 @@ internal sealed class Spool : IDisposable
         }
 
         _tail.Empty(TimeSpan.FromSeconds(5));
-        ReportLosses();
+        _reporter.Report();
 
         // The kernel may write EpochEnd out before the records that its note covers, and the next start would not look for those.
         WaitUntilDurable(TimeSpan.FromSeconds(5));
+        _reporter.Report();
         var end = Notary.End(patience: TimeSpan.FromSeconds(5)) ?? new EpochEnd { TimeUnixNanos = UnixNanos(_time) };
         end.StreamId = StreamIdBytes();
         end.Epoch = Epoch;
@@ -261,8 +263,18 @@ internal sealed class Spool : IDisposable
         return DurableSequence >= sequence;
     }
 
+    /// <summary>From now on losses are told as they come. The Gap records of a start come first: what EpochStart says rests on them.</summary>
+    internal void BeginReporting() => _reports = true;
+
     /// <inheritdoc cref="LossReporter.Report"/>
-    internal void ReportLosses() => _reporter.Report();
+    internal void ReportLosses()
+    {
+        // At the end it is for Close to tell, before EpochEnd.
+        if (_reports && !Volatile.Read(ref _closing))
+        {
+            _reporter.Report();
+        }
+    }
 
     /// <summary>Brings the counts of losses to the disk.</summary>
     internal void SyncLosses() => _losses.Sync();

@@ -123,6 +123,19 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
     public bool WaitForSpare(TimeSpan patience) =>
         patience > TimeSpan.Zero && !IsOutOfSpace && (_prepareThread is null ? TryMakeSpare() : _spareReady.Wait(patience));
 
+    /// <summary>Has a spare tried for at once, whatever came of the last try, and waits a moment for it.</summary>
+    public void HurrySpare(TimeSpan moment)
+    {
+        if (_prepareThread is null)
+        {
+            _ = HasSpare || TryMakeSpare();
+            return;
+        }
+
+        _prepareSignal.Set();
+        _spareReady.Wait(moment);
+    }
+
     /// <summary>Waits a moment for records to become durable.</summary>
     public void Pause()
     {

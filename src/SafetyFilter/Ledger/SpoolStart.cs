@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 using SafetyFilter.Ledger.Proof;
@@ -48,6 +47,7 @@ internal static class SpoolStart
             AppendEpochStart(spool, build, stream, signer, time);
             spool.Keeper.Start(threads);
             spool.Gaps.AdmitRecovered();
+            spool.BeginReporting();
             spool.Notary.Start(threads);
             return spool;
         }
@@ -96,7 +96,10 @@ internal static class SpoolStart
             ContinuesStream = stream.Continues is { } before ? ByteString.CopyFrom(before.ToByteArray(bigEndian: true)) : ByteString.Empty,
         };
         var result = spool.Append(RecordType.EpochStart, start.ToByteArray(), TimeSpan.Zero, out _);
-        Debug.Assert(result == AppendResult.Appended, "the first record fits an empty segment");
+        if (result != AppendResult.Appended)
+        {
+            throw new LedgerException($"EpochStart cannot be recorded ({result}). Raise Ledger:Spool:MaxRecordBytes to at least 8192.");
+        }
     }
 
     /// <summary>Without an identity file: the newest segment knows stream and epoch; without segments a stream begins.</summary>

@@ -72,11 +72,11 @@ internal sealed class SpoolTail(Spool spool, SpoolKeeper keeper, LossPage losses
     public void Empty(TimeSpan patience)
     {
         var since = Stopwatch.GetTimestamp();
-        do
+        for (Drain(); WrittenSequence != spool.LastSequence && Stopwatch.GetElapsedTime(since) < patience; Drain())
         {
-            Drain();
+            // Also when there was no space the last time: these records were answered for.
+            keeper.HurrySpare(TimeSpan.FromMilliseconds(50));
         }
-        while (WrittenSequence != spool.LastSequence && keeper.WaitForSpare(patience - Stopwatch.GetElapsedTime(since)));
     }
 
     /// <summary>The current segment, kept mapped until it is unpinned.</summary>

@@ -78,11 +78,7 @@ internal sealed class StreamNotary : IDisposable
         {
             lock (_anchors)
             {
-                while (_anchors.TryPeek(out var next) && next.Record <= _spool.DurableSequence)
-                {
-                    _anchor = _anchors.Dequeue().Size;
-                }
-
+                Advance_NeedsLock();
                 return _anchor;
             }
         }
@@ -204,7 +200,8 @@ internal sealed class StreamNotary : IDisposable
     /// <summary>Takes in what came, and signs if it is time. How long nothing will have to be done.</summary>
     public TimeSpan Step()
     {
-        Fold(_spool.PublishableSequence);
+        // Not what is published because the disk fails: a loss of power would contradict what was signed.
+        Fold(_spool.DurableSequence);
         if (UntilDue() is var pause && pause > TimeSpan.Zero)
         {
             return pause;
@@ -333,6 +330,15 @@ internal sealed class StreamNotary : IDisposable
         lock (_anchors)
         {
             _anchors.Enqueue((record, size));
+            Advance_NeedsLock();
+        }
+    }
+
+    private void Advance_NeedsLock()
+    {
+        while (_anchors.TryPeek(out var next) && next.Record <= _spool.DurableSequence)
+        {
+            _anchor = _anchors.Dequeue().Size;
         }
     }
 }

@@ -84,6 +84,12 @@ internal sealed class GrowingTree
     /// <summary>Takes the word of a signed frontier for everything up to its size.</summary>
     public void Anchor(CompactRange frontier)
     {
+        if (frontier.End < Size)
+        {
+            // The first checkpoint here covers less than what is gone before the first record.
+            _runs.Insert(0, new Run(frontier.End + 1, Size, Kind.Unknown));
+        }
+
         _folded = frontier.Clone();
         Proof = null;
         Drop(frontier.End);

@@ -20,6 +20,9 @@ internal sealed class LedgerTruth
     /// <summary>What may be deleted: a cursor saying so is durable.</summary>
     public ulong Deletable { get; set; }
 
+    /// <summary>What was never promised may be missing then without a Gap record: the publisher writes it when it comes there.</summary>
+    public bool DiskFailed { get; set; }
+
     public uint Epoch { get; private set; }
 
     public bool Has(ulong sequence) => _records.ContainsKey(sequence);
@@ -136,7 +139,7 @@ internal sealed class LedgerTruth
         // What is damaged was never promised: that was seen above. What is published may be gone, and where a loss of power
         // undoes the deletion of some segments only, in any order. Everything else has to be admitted by now.
         var unexplained = verifier.Findings
-            .Where(finding => finding.Kind != FindingKind.Damage && (finding.Kind != FindingKind.Gap || finding.Sequence > Deletable))
+            .Where(finding => finding.Kind != FindingKind.Damage && (finding.Kind != FindingKind.Gap || (finding.Sequence > Deletable && !DiskFailed)))
             .Where(static finding => !finding.Text.StartsWith("the oldest record here", StringComparison.Ordinal)).ToList();
         return unexplained.Count == 0 ? null : string.Join('\n', unexplained);
     }
