@@ -101,7 +101,12 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
             false => "NOT signed by the epoch's key",
             null => "by a key that this part of the ledger does not name",
         };
-        Line("", proof.IsIncluded && proof.Signed != false ? $"  verified: the record is in the signed tree; the note is {signed}" : $"  NOT VERIFIED: included {proof.IsIncluded}; the note is {signed}");
+        Line("", (proof.IsIncluded, proof.Signed) switch
+        {
+            (true, true) => $"  verified: the record is in the signed tree; the note is {signed}",
+            (true, null) => $"  NOT PROVEN: the record is in the tree that the note names; the note is {signed}",
+            _ => $"  NOT VERIFIED: included {proof.IsIncluded}; the note is {signed}",
+        });
     }
 
     private void TellScore(int row, int candidate, List<string> read)

@@ -93,14 +93,29 @@ internal sealed partial class ReplayWork
                 continue;
             }
 
-            foreach (var candidate in _record.CandidatesOf(degradation))
+            var candidates = _record.CandidatesOf(degradation);
+            if (candidates.Length == 0)
             {
-                var failure = _rescored.Failures(row)[(int)candidate];
-                if (failure != degradation.Failure)
+                // None named means all.
+                for (var candidate = 0; candidate < _record.Count; candidate++)
                 {
-                    Differ($"failure of {_record.Text(_record.Classifiers[row].Name)}", degradation.Failure.ToString(), failure.ToString(), (int)candidate);
+                    CompareFailure(row, candidate, degradation.Failure);
                 }
             }
+
+            foreach (var candidate in candidates)
+            {
+                CompareFailure(row, (int)candidate, degradation.Failure);
+            }
+        }
+    }
+
+    private void CompareFailure(int row, int candidate, FailureKind recorded)
+    {
+        var failure = _rescored.Failures(row)[candidate];
+        if (failure != recorded)
+        {
+            Differ($"failure of {_record.Text(_record.Classifiers[row].Name)}", recorded.ToString(), failure.ToString(), candidate);
         }
     }
 

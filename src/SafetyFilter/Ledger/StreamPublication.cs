@@ -64,7 +64,7 @@ internal sealed class StreamPublication
     {
         var record = reader.Payload.ToArray();
         _ = RecordFields.TryRead(record, out var fields);
-        
+
         // What a witness needs: the keys, what they signed, and the last of it.
         var isWitnessed = reader.Type is RecordType.EpochStart or RecordType.Checkpoint or RecordType.EpochEnd
             && _checkpointPartition >= 0;

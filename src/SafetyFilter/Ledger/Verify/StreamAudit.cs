@@ -203,7 +203,13 @@ internal sealed class StreamAudit
 
         if (Tree.Unchecked > 0)
         {
-            _verdict.Note($"stream {Order.Id:N}: {Tree.Unchecked} checkpoints could not be checked, because the start of their epoch is not here");
+            Report($"{Tree.Unchecked} checkpoints could not be checked, because the start of their epoch is not here");
+        }
+
+        if (_options.Identities.Count > 0 && Tree.SignedThrough == 0)
+        {
+            _verdict.Find(FindingKind.Signature, new RecordPlace("", 0, Order.Id, 0),
+                "nothing in this stream is signed for the pinned identity; read from before an EpochStart if it begins in the middle of an epoch");
         }
 
         if (Tree.Unproven > 0)

@@ -158,6 +158,13 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
         }
 
         var size = end.Sequence - 1;
+        if (end.Note.Length == 0)
+        {
+            // The disk failed at the end: the next EpochStart covers it.
+            verdict.Note($"stream {stream:N}: the end of epoch {end.Epoch} is not signed, because the disk failed then");
+            return;
+        }
+
         if (!SignedNote.TryParse(end.Note, out var note) || !CheckpointText.TryParse(note.Text, out var text)
             || text.StreamId != stream || text.Epoch != end.Epoch || text.TreeSize != size || text.EndDecisions != end.Decisions)
         {

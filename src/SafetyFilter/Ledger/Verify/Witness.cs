@@ -161,6 +161,12 @@ internal sealed class WitnessedStream
 
     private string? Start(in RecordPlace place, in RecordFields fields, EpochStart start)
     {
+        if (Newest is { } newest && start.Epoch < newest.Epoch)
+        {
+            // Read again from the beginning. The key of an epoch that is over speaks for nothing any more.
+            return null;
+        }
+
         _epochs.Start(place, fields, start, hasRecords: false, afterMissing: true);
         return _verdict.FindingCount == 0 ? null : $"the start of epoch {start.Epoch} {_verdict.Findings[0].Text}";
     }
@@ -209,7 +215,7 @@ internal sealed class WitnessedStream
         return null;
     }
 
-    private NoteVerifier? KeyOf(uint epoch) => _epochs.Epoch == epoch && _epochs.IsKeyTrusted ? _epochs.Key
+    private NoteVerifier? KeyOf(uint epoch) => Newest is { } newest && epoch < newest.Epoch ? null : _epochs.Epoch == epoch && _epochs.IsKeyTrusted ? _epochs.Key
         : Newest is { } state && state.Epoch == epoch && NoteVerifier.TryParse(state.EpochKey, out var key) ? key
         : null;
 
