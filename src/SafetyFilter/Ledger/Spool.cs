@@ -58,14 +58,14 @@ internal sealed class Spool : IDisposable
 
     private Spool(
         SpoolOptions options, SigningOptions signing, RecoveredStream stream, EpochSigner signer, SafeFileHandle lockHandle,
-        Segment first, LossPage losses, int maxRecordBytes, TimeProvider time, ILogger logger)
+        Segment first, LossPage losses, int maxRecordBytes, int leafSlots, TimeProvider time, ILogger logger)
     {
         StreamId = stream.StreamId;
         Epoch = stream.Report.NextEpoch;
         StreamFolder = stream.Folder;
         Recovery = stream.Report;
         Gaps = new GapAdmission(this, logger);
-        Notary = new StreamNotary(this, signing, signer, stream.Tree, time, logger);
+        Notary = new StreamNotary(this, signing, signer, stream.Tree, time, logger, leafSlots);
         _leaves = Notary.Leaves;
         _lock = lockHandle;
         _time = time;
@@ -193,7 +193,8 @@ internal sealed class Spool : IDisposable
             LedgerLog.Recovered(
                 logger, stream.StreamId, epoch, recovery.LastSequence, recovery.PreviousEndedCleanly, recovery.BytesCutOff, recovery.Damages.Count);
 
-            spool = new Spool(options, signing, stream, signer, lockHandle, first, losses, options.RecordLimit(publishes), time, logger);
+            var leafSlots = threads ? LeafRing.Slots : 64;
+            spool = new Spool(options, signing, stream, signer, lockHandle, first, losses, options.RecordLimit(publishes), leafSlots, time, logger);
             spool.Gaps.NoteRecovered(stream.Tree.Lost);
             spool.AppendEpochStart(build, stream, signer);
             spool._keeper.Start(threads);

@@ -42,8 +42,9 @@ internal sealed class StreamNotary : IDisposable
     private readonly Queue<(ulong Record, ulong Size)> _anchors = new();
     private ulong _anchor;
 
-    public StreamNotary(Spool spool, SigningOptions options, EpochSigner signer, RecoveredTree recovered, TimeProvider time, ILogger logger)
+    public StreamNotary(Spool spool, SigningOptions options, EpochSigner signer, RecoveredTree recovered, TimeProvider time, ILogger logger, int leafSlots)
     {
+        Leaves = new LeafRing(leafSlots);
         _spool = spool;
         _options = options;
         _signer = signer;
@@ -58,7 +59,7 @@ internal sealed class StreamNotary : IDisposable
     }
 
     /// <summary>Where appenders put the leaves.</summary>
-    public LeafRing Leaves { get; } = new();
+    public LeafRing Leaves { get; }
 
     /// <summary>Checkpoints written by this run.</summary>
     public long Checkpoints => Volatile.Read(ref _checkpoints);
