@@ -72,6 +72,10 @@ internal sealed partial class ServingLifecycle(
         // Streams have been told to end; what does not listen is cut off with its connection.
         await Task.WhenAny(streams.WhenNone(), Task.Delay(options.Drain.Timeout, cancellationToken));
         await _loading.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+
+        // What was still loading has said that it serves.
+        _serving = false;
+        RemoveReadyFile();
         await _archiving.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 

@@ -45,10 +45,8 @@ internal sealed class GapAdmission(Spool spool, ILogger logger)
     /// <summary>Notes a loss durably, and admits it unless the spool is closed: then the next start does.</summary>
     public void Admit(LostRange lost)
     {
-        if (_book.Note(lost).Count > 0)
-        {
-            TryAdmitNoted();
-        }
+        _ = _book.Note(lost);
+        TryAdmitNoted();
     }
 
     private bool TryAdmitNoted()

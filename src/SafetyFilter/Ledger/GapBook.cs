@@ -76,7 +76,16 @@ internal sealed class GapBook
         if (added.Count > 0)
         {
             _ranges.AddRange(added);
-            Save();
+            try
+            {
+                Save();
+            }
+            catch
+            {
+                // Not known then: whoever meets it again notes it again.
+                _ranges.RemoveRange(_ranges.Count - added.Count, added.Count);
+                throw;
+            }
         }
 
         return added;

@@ -271,8 +271,9 @@ internal sealed class KafkaPublisher : IDisposable
                 {
                     if (records.Damage.Kind == DamageKind.Unreadable)
                     {
+                        // Its stream is over: the next start tries again, and the one that goes on does not wait for it.
                         OnTrouble($"'{records.Damage.Path}' cannot be read at {records.Damage.Offset}: {records.Damage.Reason}");
-                        return false;
+                        break;
                     }
 
                     SpoolRecovery.KeepWhole(folder, records.Damage.Path);

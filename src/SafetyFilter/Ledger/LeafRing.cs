@@ -6,19 +6,18 @@ namespace SafetyFilter.Ledger;
 /// Hands the newest records' leaves from the threads that hashed them to the one that builds the tree, without a lock. What it
 /// does not have (lapped, or its appender is still at work) is read back from the spool.
 /// </summary>
-/// <param name="slots">A power of two.</param>
-internal sealed class LeafRing(int slots = LeafRing.Slots)
+internal sealed class LeafRing
 {
     /// <summary>65,536, 2.6 MB: half a second at 130,000 records/s. The tree lags by a sync, which was seen to take up to 184 ms.</summary>
     public const int Slots = 1 << 16;
 
     private const ulong BeingWritten = ulong.MaxValue;
 
-    private readonly Slot[] _slots = new Slot[slots];
+    private readonly Slot[] _slots = new Slot[Slots];
 
     public void Store(ulong sequence, in TreeHash leaf, bool isDecision)
     {
-        ref var slot = ref _slots[sequence & (ulong)(_slots.Length - 1)];
+        ref var slot = ref _slots[sequence % Slots];
         var stamp = StampOf(sequence, isDecision);
         var before = Volatile.Read(ref slot.Stamp);
 
@@ -32,7 +31,7 @@ internal sealed class LeafRing(int slots = LeafRing.Slots)
 
     public bool TryRead(ulong sequence, out TreeHash leaf, out bool isDecision)
     {
-        ref var slot = ref _slots[sequence & (ulong)(_slots.Length - 1)];
+        ref var slot = ref _slots[sequence % Slots];
         var stamp = Volatile.Read(ref slot.Stamp);
         leaf = slot.Leaf;
         isDecision = (stamp & 1) == 1;

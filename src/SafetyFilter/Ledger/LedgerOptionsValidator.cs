@@ -23,6 +23,8 @@ internal static class LedgerOptionsValidator
             spool.SyncInterval, "Use 1 ms to 10 s.");
         Check(errors, spool.AppendPatience >= TimeSpan.Zero && spool.AppendPatience <= TimeSpan.FromSeconds(10), "Spool:AppendPatience",
             spool.AppendPatience, "Use 0 to 10 s.");
+        Check(errors, spool.DiskPatience >= TimeSpan.Zero && spool.DiskPatience <= TimeSpan.FromSeconds(10), "Spool:DiskPatience",
+            spool.DiskPatience, "Use 0 (never wait for the disk) to 10 s.");
         Check(errors, spool.MemoryBacklogBytes is >= 0 and <= 1 << 30, "Spool:MemoryBacklogBytes", spool.MemoryBacklogBytes, "Use 0 (none) to 1 GiB.");
         Check(errors, spool.MaxBytes == 0 || spool.MaxBytes / 3 >= spool.SegmentBytes, "Spool:MaxBytes", spool.MaxBytes,
             "Use at least three times SegmentBytes, or 0 for what the volume has.");

@@ -177,7 +177,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
                 continue;
             }
 
-            spool.DrainBacklog();
+            spool.Tail.Drain();
             PopulateAhead();
             _prepareSignal.WaitOne();
         }
@@ -223,7 +223,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
             return;
         }
 
-        spool.PinForPopulate(out var segment, out var used);
+        spool.Tail.PinForPopulate(out var segment, out var used);
         var advanced = used - _populatedFrom;
         _populatedFrom = used;
         var error = segment.Populate(used, Math.Clamp(advanced < 0 ? used : advanced, Smallest, Largest));
@@ -273,7 +273,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         long used;
         lock (gate)
         {
-            through = spool.CaptureForSync_NeedsLock(out current, out used);
+            through = spool.Tail.CaptureForSync_NeedsLock(out current, out used);
             _naming.AddRange(_unnamed);
             _unnamed.Clear();
             _finishing.AddRange(_retired);
@@ -299,7 +299,7 @@ internal sealed class SpoolKeeper(Spool spool, SpoolOptions options, Lock gate, 
         if (!closing && (current.Condemned || used > Math.Max(current.Synced, SegmentFormat.FileHeaderLength)) && !TrySync(current, used))
         {
             ok = false;
-            spool.TryLeave(current);
+            spool.Tail.TryLeave(current);
         }
 
         if (ok)

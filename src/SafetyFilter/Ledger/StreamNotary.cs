@@ -42,9 +42,8 @@ internal sealed class StreamNotary : IDisposable
     private readonly Queue<(ulong Record, ulong Size)> _anchors = new();
     private ulong _anchor;
 
-    public StreamNotary(Spool spool, SigningOptions options, EpochSigner signer, RecoveredTree recovered, TimeProvider time, ILogger logger, int leafSlots)
+    public StreamNotary(Spool spool, SigningOptions options, EpochSigner signer, RecoveredTree recovered, TimeProvider time, ILogger logger)
     {
-        Leaves = new LeafRing(leafSlots);
         _spool = spool;
         _options = options;
         _signer = signer;
@@ -59,7 +58,7 @@ internal sealed class StreamNotary : IDisposable
     }
 
     /// <summary>Where appenders put the leaves.</summary>
-    public LeafRing Leaves { get; }
+    public LeafRing Leaves { get; } = new();
 
     /// <summary>Checkpoints written by this run.</summary>
     public long Checkpoints => Volatile.Read(ref _checkpoints);
@@ -79,11 +78,7 @@ internal sealed class StreamNotary : IDisposable
         {
             lock (_anchors)
             {
-                while (_anchors.TryPeek(out var next) && next.Record <= _spool.DurableSequence)
-                {
-                    _anchor = _anchors.Dequeue().Size;
-                }
-
+                Advance_NeedsLock();
                 return _anchor;
             }
         }
@@ -205,7 +200,8 @@ internal sealed class StreamNotary : IDisposable
     /// <summary>Takes in what came, and signs if it is time. How long nothing will have to be done.</summary>
     public TimeSpan Step()
     {
-        Fold(_spool.PublishableSequence);
+        // Not what is published because the disk fails: a loss of power would contradict what was signed.
+        Fold(_spool.DurableSequence);
         if (UntilDue() is var pause && pause > TimeSpan.Zero)
         {
             return pause;
@@ -334,6 +330,15 @@ internal sealed class StreamNotary : IDisposable
         lock (_anchors)
         {
             _anchors.Enqueue((record, size));
+            Advance_NeedsLock();
+        }
+    }
+
+    private void Advance_NeedsLock()
+    {
+        while (_anchors.TryPeek(out var next) && next.Record <= _spool.DurableSequence)
+        {
+            _anchor = _anchors.Dequeue().Size;
         }
     }
 }

@@ -51,9 +51,7 @@ internal static class TreeRecovery
             }
             else if (reader.Damage.Kind == DamageKind.Unreadable)
             {
-                throw new LedgerException(
-                    $"'{reader.Damage.Path}' cannot be read ({reader.Damage.Reason}), so the stream's tree is unknown. " +
-                    "Repair the disk or its permissions; if the file is lost for good, remove it, and its records are admitted as lost.");
+                throw Unreadable(reader.Damage);
             }
             else if (reader.Damage.Kind != DamageKind.FileHeader)
             {
@@ -68,6 +66,7 @@ internal static class TreeRecovery
     private static TreeAnchor? FindAnchor(List<(ulong FirstSequence, string Path)> segments)
     {
         TreeAnchor? other = null;
+        SpoolDamage? unreadable = null;
         for (var index = segments.Count - 1; index >= 0; index--)
         {
             TreeAnchor? here = null;
@@ -83,6 +82,7 @@ internal static class TreeRecovery
 
                 if (read == SpoolRead.Damage && reader.Damage.Kind == DamageKind.Unreadable)
                 {
+                    unreadable = reader.Damage;
                     break;
                 }
             }
@@ -95,8 +95,12 @@ internal static class TreeRecovery
             other ??= here;
         }
 
-        return other;
+        return other is null && unreadable is { } damage ? throw Unreadable(damage) : other;
     }
+
+    private static LedgerException Unreadable(in SpoolDamage damage) => new(
+        $"'{damage.Path}' cannot be read ({damage.Reason}), so the stream's tree is unknown. " +
+        "Repair the disk or its permissions; if the file is lost for good, remove it, and its records are admitted as lost.");
 }
 
 /// <summary>A record that has a tree's frontier, signed.</summary>

@@ -23,22 +23,20 @@ public sealed class TelemetryTests
 
         await wire.RefusedAsync(BadInput.BadRequest.All["no candidates"].Bytes);
         await wire.RefusedAsync(BadInput.BadRequest.All["unknown surface"].Bytes);
-        using var http = new HttpClient();
-        var scraped = await http.GetStringAsync(sidecar.Metrics, Cancelled);
 
-        var series = Series(scraped);
-        Assert.Equal(Requests, series("safetyfilter_requests", "outcome=\"ok\"", "surface=\"for-you\""));
-        Assert.Equal(1, series("safetyfilter_requests", "outcome=\"invalid_argument\""));
-        Assert.Equal(1, series("safetyfilter_requests", "outcome=\"not_found\""));
-        Assert.Equal(Requests * 2, series("safetyfilter_candidates", "action=\"block\"", "surface=\"for-you\""));
-        Assert.Equal(40, series("safetyfilter_degraded_candidates", "surface=\"for-you\"", "classifier=\"text-safety/hate\"", "cause=\"error\"", "mode=\"closed\""));
-        Assert.Equal(10, series("safetyfilter_degraded_candidates", "surface=\"for-you\"", "classifier=\"text-safety/spam\"", "cause=\"breaker_open\"", "mode=\"open\""));
-        Assert.Equal(1, series("safetyfilter_breaker_transitions", "bundle=\"text-safety\"", "state=\"open\""));
-        Assert.Equal(Requests, series("safetyfilter_engine_duration_seconds_count", "surface=\"for-you\""));
-        Assert.True(series("safetyfilter_ledger_records") >= Requests);
+        var scraped = await Scraped.FromAsync(sidecar);
+        Assert.Equal(Requests, scraped.Value("safetyfilter_requests", "outcome=\"ok\"", "surface=\"for-you\""));
+        Assert.Equal(1, scraped.Value("safetyfilter_requests", "outcome=\"invalid_argument\""));
+        Assert.Equal(1, scraped.Value("safetyfilter_requests", "outcome=\"not_found\""));
+        Assert.Equal(Requests * 2, scraped.Value("safetyfilter_candidates", "action=\"block\"", "surface=\"for-you\""));
+        Assert.Equal(40, scraped.Value("safetyfilter_degraded_candidates", "surface=\"for-you\"", "classifier=\"text-safety/hate\"", "cause=\"error\"", "mode=\"closed\""));
+        Assert.Equal(10, scraped.Value("safetyfilter_degraded_candidates", "surface=\"for-you\"", "classifier=\"text-safety/spam\"", "cause=\"breaker_open\"", "mode=\"open\""));
+        Assert.Equal(1, scraped.Value("safetyfilter_breaker_transitions", "bundle=\"text-safety\"", "state=\"open\""));
+        Assert.Equal(Requests, scraped.Value("safetyfilter_engine_duration_seconds_count", "surface=\"for-you\""));
+        Assert.True(scraped.Value("safetyfilter_ledger_records") >= Requests);
 
         // What a caller sends is no label: anybody could fill the memory of whoever scrapes.
-        Assert.DoesNotContain("for_you", scraped, StringComparison.Ordinal);
+        Assert.DoesNotContain("for_you", scraped.Text, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -117,19 +115,4 @@ public sealed class TelemetryTests
         Assert.Equal(fails ? line : null, SidecarProcess.UnexpectedError([line], new HashSet<int> { 1001 }));
 
     private static string Hex(ByteString bytes) => Convert.ToHexStringLower(bytes.Span);
-
-    /// <summary>The value of the one series whose name begins so (exporters add units and _total) and that has these labels.</summary>
-    private static Func<string, string[], double> SeriesOf(string scraped) => (name, labels) =>
-    {
-        var line = Assert.Single(
-            scraped.Split('\n'),
-            line => line.StartsWith(name, StringComparison.Ordinal) && Array.TrueForAll(labels, label => line.Contains(label, StringComparison.Ordinal)));
-
-        // name{labels} value timestamp
-        return double.Parse(line[(line.LastIndexOf('}') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries)[0], System.Globalization.CultureInfo.InvariantCulture);
-    };
-
-    private delegate double Reading(string name, params string[] labels);
-
-    private static Reading Series(string scraped) => (name, labels) => SeriesOf(scraped)(name, labels);
 }

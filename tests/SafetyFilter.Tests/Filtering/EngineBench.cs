@@ -1,6 +1,5 @@
 using System.Collections.Frozen;
 using System.Diagnostics.Metrics;
-using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging.Abstractions;
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
@@ -54,6 +53,7 @@ internal sealed class EngineBench : IDisposable
             SegmentBytes = 4 << 20,
             MaxRecordBytes = maxRecordBytes,
             AppendPatience = TimeSpan.FromSeconds(10),
+            DiskPatience = TimeSpan.FromSeconds(10),
         };
         spool?.Invoke(options);
         Ledger = Spool.Open(options, "build", TimeProvider.System);
@@ -91,15 +91,6 @@ internal sealed class EngineBench : IDisposable
     }
 
     public ServingSnapshot Snapshot(string policy) => ServingSnapshot.Bind(Compile(policy), Bundles, new string('c', 64), "build");
-
-    /// <summary>Gives every surface these terms, whatever its policy says.</summary>
-    public void Use(RecordTerms terms)
-    {
-        foreach (var plan in Serving.Current!.Plans)
-        {
-            RecordOf(plan.Terms) = terms;
-        }
-    }
 
     public Refusal? Decide(Decision decision, out LedgerReceipt receipt) => Engine.Decide(decision, _record, out receipt);
 
@@ -154,9 +145,6 @@ internal sealed class EngineBench : IDisposable
         _classifiers.Dispose();
         _folder.Delete(recursive: true);
     }
-
-    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "<Record>k__BackingField")]
-    private static extern ref RecordTerms RecordOf(DecisionTerms terms);
 
     private void Listen(bool measured)
     {

@@ -12,18 +12,12 @@ namespace SafetyFilter.Tests.Filtering;
 /// <summary>The levels of a surface's policy from the engine to the answer's bytes.</summary>
 public sealed class RecordLevelTests
 {
-    private static readonly string Policy = EngineBench.Policy("{ numbers/alpha: { fail: open } }", """
-
-          - { id: by-alpha, when: { score: numbers/alpha, at_least: 0.9 }, action: block, reason: A }
-        """);
-
     private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
 
     [Fact]
     public async Task Confirm_LevelDisk_IsOnTheDiskAndCountedOnlyThen()
     {
-        using var bench = new EngineBench(Policy);
-        bench.Use(new RecordTerms { Durability = Durability.Disk });
+        using var bench = new EngineBench(Policy("durability: disk"));
         var decision = Request();
         Assert.Null(bench.Decide(decision, out var receipt));
         Assert.True(FilterEngine.IsUnconfirmed(decision, receipt));
@@ -41,8 +35,7 @@ public sealed class RecordLevelTests
     [Fact]
     public async Task Confirm_DiskIsLate_IsPendingAndSaysWhatItReached()
     {
-        using var bench = new EngineBench(Policy, spool: LateDisk);
-        bench.Use(new RecordTerms { Durability = Durability.Disk });
+        using var bench = new EngineBench(Policy("durability: disk"), spool: LateDisk);
         var decision = Request();
         Assert.Null(bench.Decide(decision, out var receipt));
 
@@ -58,8 +51,7 @@ public sealed class RecordLevelTests
     [Fact]
     public async Task Confirm_DiskIsLateAndThePolicyRefuses_WithdrawsTheRecord()
     {
-        using var bench = new EngineBench(Policy, spool: LateDisk);
-        bench.Use(new RecordTerms { Durability = Durability.Disk, RefuseWhenLate = true });
+        using var bench = new EngineBench(Policy("durability: disk, late: refuse"), spool: LateDisk);
         var decision = Request();
         Assert.Null(bench.Decide(decision, out var receipt));
 
@@ -78,7 +70,7 @@ public sealed class RecordLevelTests
     public void Decide_NoRoomAndThePolicyServes_IsLostOnTheWireAndToldByTheNextRecord()
     {
         SpoolOptions options = null!;
-        using var bench = new EngineBench(Policy, spool: spool =>
+        using var bench = new EngineBench(Policy("full: serve"), spool: spool =>
         {
             spool.SegmentBytes = 1 << 20;
             spool.MaxBytes = (2 << 20) + (16 << 10);
@@ -86,7 +78,6 @@ public sealed class RecordLevelTests
             spool.AppendPatience = TimeSpan.Zero;
             options = spool;
         });
-        bench.Use(new RecordTerms { ServeWhenFull = true });
         var filler = new byte[200];
         Assert.True(SpinWait.SpinUntil(
             () => bench.Ledger.Append(RecordType.Decision, filler, new RecordTerms { RefuseWhenLate = true }, 1, out _) == AppendResult.Unavailable, Deadline));
@@ -112,7 +103,7 @@ public sealed class RecordLevelTests
     [Fact]
     public void Decide_NoRoomAndThePolicyRefuses_IsRefused()
     {
-        using var bench = new EngineBench(Policy, spool: static spool =>
+        using var bench = new EngineBench(Policy("full: refuse"), spool: static spool =>
         {
             spool.SegmentBytes = 1 << 20;
             spool.MaxBytes = (2 << 20) + (16 << 10);
@@ -128,10 +119,16 @@ public sealed class RecordLevelTests
         Assert.True(bench.Ledger.IsRefusing);
     }
 
+    private static string Policy(string record) => EngineBench.Policy("{ numbers/alpha: { fail: open } }", $$"""
+
+          - { id: by-alpha, when: { score: numbers/alpha, at_least: 0.9 }, action: block, reason: A }
+        record: { {{record}} }
+        """);
+
     private static void LateDisk(SpoolOptions spool)
     {
         spool.SyncInterval = TimeSpan.FromMinutes(10);
-        spool.AppendPatience = TimeSpan.Zero;
+        spool.DiskPatience = TimeSpan.Zero;
     }
 
     private static Decision Request() => EngineBench.Request(static request => request.Tensor("embedding", [1f, 0]));

@@ -24,6 +24,7 @@ internal sealed class LedgerFolder : IDisposable
         MaxRecordBytes = maxRecord,
         SyncInterval = TimeSpan.FromMilliseconds(5),
         AppendPatience = TimeSpan.FromSeconds(10),
+        DiskPatience = TimeSpan.FromSeconds(10),
     };
 
     /// <summary>No checkpoints while a test runs: most tests count their records.</summary>

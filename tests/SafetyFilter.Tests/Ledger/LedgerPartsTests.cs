@@ -105,12 +105,13 @@ public sealed class LedgerOptionsValidatorTests
     {
         var errors = LedgerOptionsValidator.Validate(new LedgerOptions
         {
-            Spool = { Folder = "", SegmentBytes = 5000, SyncInterval = TimeSpan.FromHours(1), AppendPatience = TimeSpan.FromSeconds(-1), MemoryBacklogBytes = -1, MaxBytes = 12_000, WarnFreeBytes = -1 },
+            Spool = { Folder = "", SegmentBytes = 5000, SyncInterval = TimeSpan.FromHours(1), AppendPatience = TimeSpan.FromSeconds(-1), DiskPatience = TimeSpan.FromSeconds(11), MemoryBacklogBytes = -1, MaxBytes = 12_000, WarnFreeBytes = -1 },
             Signing = { CheckpointInterval = TimeSpan.Zero, CheckpointRecords = 0, HeartbeatInterval = TimeSpan.FromHours(1) },
             Kafka = { BootstrapServers = "k:1", CheckpointTopic = "safetyfilter.decisions", Compression = "zip", Producer = { ["acks"] = "1", ["dotnet.producer.block.if.queue.full"] = "no" } },
         });
 
-        Assert.Equal(14, errors.Count);
+        Assert.Equal(15, errors.Count);
+        Assert.Contains(errors, error => error.StartsWith("Ledger:Spool:DiskPatience is '00:00:11'. Use 0 (never wait for the disk) to 10 s.", StringComparison.Ordinal));
         Assert.Contains(errors, error => error.StartsWith("Ledger:Spool:MaxBytes is '12000'. Use at least three times", StringComparison.Ordinal));
         Assert.Contains(errors, error => error.StartsWith("Ledger:Spool:SegmentBytes is '5000'. Use a multiple of 4096", StringComparison.Ordinal));
         Assert.Contains(errors, error => error.StartsWith("Ledger:Kafka:Producer:acks is '1'. Remove it", StringComparison.Ordinal));

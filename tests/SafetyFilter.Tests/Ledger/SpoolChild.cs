@@ -62,6 +62,7 @@ internal static class SpoolChild
             MaxRecordBytes = 64 << 10,
             SyncInterval = TimeSpan.FromMilliseconds(20),
             AppendPatience = TimeSpan.FromSeconds(30),
+            DiskPatience = TimeSpan.FromSeconds(30),
         };
         Adjust(options, mode);
         using var output = Console.OpenStandardOutput();
@@ -121,7 +122,7 @@ internal static class SpoolChild
                 options.AppendPatience = TimeSpan.Zero;
                 break;
             case WaitForFailingDisk:
-                options.AppendPatience = TimeSpan.FromMilliseconds(200);
+                options.DiskPatience = TimeSpan.FromMilliseconds(200);
                 break;
             case WaitTogether:
                 options.SyncInterval = TimeSpan.FromMinutes(10);

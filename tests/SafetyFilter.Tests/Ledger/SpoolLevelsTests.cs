@@ -276,6 +276,22 @@ public sealed class SpoolLevelsTests : IDisposable
         Assert.True(spool.DiskWaits > 0);
     }
 
+    [Theory]
+    [InlineData(0, 10_000, true)]
+    [InlineData(10_000, 0, false)]
+    public async Task WhenDurable_WaitsAsLongAsDiskPatience_WhateverAppendPatienceIs(int appendMilliseconds, int diskMilliseconds, bool expected)
+    {
+        var options = _folder.Options();
+        options.SyncInterval = TimeSpan.FromMinutes(10);
+        options.AppendPatience = TimeSpan.FromMilliseconds(appendMilliseconds);
+        options.DiskPatience = TimeSpan.FromMilliseconds(diskMilliseconds);
+        using var spool = _folder.Open(options);
+
+        // Then only a wait brings more to the disk.
+        Assert.True(SpinWait.SpinUntil(() => spool.DurableSequence == spool.LastSequence, Deadline));
+        Assert.Equal(expected, await spool.WhenDurable(LedgerFolder.Append(spool, "a")));
+    }
+
     [Fact]
     public void FreeBytes_WithALimit_IsWhatTheLimitLeaves()
     {
