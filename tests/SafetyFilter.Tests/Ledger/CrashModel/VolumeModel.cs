@@ -99,11 +99,11 @@ internal sealed class VolumeModel : SpoolDisk
         {
             var inode = FileStat.Inode(entry.FullName);
             names[Path.GetRelativePath(Root, entry.FullName)] = inode;
-            if (entry is DirectoryInfo)
+            if (entry is not FileInfo file)
             {
                 _folders.Add(inode);
             }
-            else
+            else if (!IsFinished(inode, file.Length))
             {
                 See(inode, entry.FullName);
             }
@@ -164,6 +164,10 @@ internal sealed class VolumeModel : SpoolDisk
 
         return new VolumeModel(target, this);
     }
+
+    /// <summary>Mapped segments have whole pages; one that was seen after it was cut to length changes no more.</summary>
+    private bool IsFinished(ulong inode, long length) =>
+        length > 1024 && length % 4096 != 0 && _files.TryGetValue(inode, out var file) && file.Newest.Length == length;
 
     private int Sync(SafeFileHandle handle, DiskCall call)
     {
