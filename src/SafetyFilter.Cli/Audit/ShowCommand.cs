@@ -114,7 +114,7 @@ internal sealed class ShowCommand
             }
 
             story.TellProof(finders[i].Proof);
-            proven &= finders[i].Proof is { IsIncluded: true, Signed: true };
+            proven &= finders[i].Proof is null or { IsIncluded: true, Signed: true };
             finders[i].Dispose();
         }
 

@@ -206,7 +206,7 @@ internal sealed class StreamAudit
             Report($"{Tree.Unchecked} checkpoints could not be checked, because the start of their epoch is not here");
         }
 
-        if (_options.Identities.Count > 0 && Tree.SignedThrough == 0)
+        if (_options.Identities.Count > 0 && Epochs.Identity is null)
         {
             _verdict.Find(FindingKind.Signature, new RecordPlace("", 0, Order.Id, 0),
                 "nothing in this stream is signed for the pinned identity; read from before an EpochStart if it begins in the middle of an epoch");

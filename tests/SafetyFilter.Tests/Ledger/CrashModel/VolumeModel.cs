@@ -103,7 +103,7 @@ internal sealed class VolumeModel : SpoolDisk
             {
                 _folders.Add(inode);
             }
-            else if (!IsFinished(inode, file.Length))
+            else if (file.Extension != SpoolFolder.SegmentExtension || !IsFinished(inode, file.Length))
             {
                 See(inode, entry.FullName);
             }
