@@ -2,6 +2,7 @@ using System.Text;
 using Confluent.Kafka;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
+using SafetyFilter.Tests;
 
 namespace SafetyFilter.FunctionalTests.Kafka;
 
@@ -50,6 +51,8 @@ public sealed class CheckpointPublishingTests : IDisposable
     [Fact]
     public void Publish_WhileTheCheckpointTopicTakesNothing_HoldsTheWatermarkBeforeTheCheckpoint()
     {
+        // librdkafka's mock reads through the leader that is not there now and then, and takes the whole test process with it.
+        Assert.SkipUnless(LongRun.IsAskedFor, "The mock cluster may crash without a leader: set SAFETYFILTER_LONG=1.");
         var mock = _kafka.Mock;
         using var spool = _harness.Open(checkpointRecords: CheckpointRecords);
         using (var publisher = _harness.Start(spool))
