@@ -65,8 +65,17 @@ internal ref struct FilterRequestReader(CandidateBatch batch, RequestLimits limi
             && Room(_batch.Attributes.Count, MaxAttributes, "attributes")
             && ReadAttribute(wire.Nested(slice), _batch.AddAttribute()),
         (11, ProtoReader.Varint) => wire.TryReadBool(out _batch.ReturnScores),
+        (12, ProtoReader.Delimited) => Text(ref wire, "idempotency_key", MaxNameBytes, out _batch.IdempotencyKey),
+        (13, ProtoReader.Varint) => ReadAttempt(ref wire),
         _ => wire.TrySkip(field, type),
     };
+
+    private bool ReadAttempt(ref ProtoReader wire)
+    {
+        var read = wire.TryReadVarint(out var attempt);
+        _batch.Attempt = (uint)Math.Min(attempt, uint.MaxValue);
+        return read;
+    }
 
     private bool ReadViewer(ProtoReader wire)
     {

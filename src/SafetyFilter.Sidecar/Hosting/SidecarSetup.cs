@@ -120,6 +120,7 @@ internal static class SidecarSetup
             options.Ledger.Privacy, options.Ledger.Spool.Folder, options.Ledger.Spool.RecordLimit(options.Ledger.Kafka.Enabled), TimeProvider.System, provider.GetRequiredService<ILogger<RecordPrivacy>>()));
         services.AddSingleton<ServingArchive>(provider => new ServingArchive(
             options.Ledger.Archive, options.Ledger.Spool.Folder, provider.GetRequiredService<ILogger<ServingArchive>>()));
+        services.AddSingleton<OperationsJournal>();
         services.AddSingleton<ServingLoader>();
         services.AddSingleton<ServingLifecycle>();
         services.AddHostedService(static provider => provider.GetRequiredService<ServingLifecycle>());

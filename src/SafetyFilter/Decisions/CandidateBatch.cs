@@ -36,6 +36,12 @@ internal sealed class CandidateBatch
 
     public bool ReturnScores;
 
+    /// <summary>The caller's key for this page, the same for every attempt at it; empty when it sent none.</summary>
+    public ByteSlice IdempotencyKey;
+
+    /// <summary>0 for the first attempt.</summary>
+    public uint Attempt;
+
     public Utf8Column Ids { get; } = new();
 
     /// <summary>Absent (count 0) or one per candidate.</summary>
@@ -103,8 +109,9 @@ internal sealed class CandidateBatch
 
     public void Reset()
     {
-        RequestId = Surface = Purpose = Territory = AgeBand = Experiment = Subject = default;
+        RequestId = Surface = Purpose = Territory = AgeBand = Experiment = Subject = IdempotencyKey = default;
         ReturnScores = false;
+        Attempt = 0;
         Ids.Clear();
         ContentVersions.Clear();
         Languages.Clear();

@@ -34,6 +34,13 @@ internal sealed class Decision
     public ActivityTraceId TraceId { get; set; }
     public ActivitySpanId SpanId { get; set; }
     public uint BudgetMicros { get; set; }
+
+    /// <summary>What bounded <see cref="BudgetMicros"/>.</summary>
+    public BudgetBound BudgetBound { get; set; }
+
+    /// <summary>Time it waited for a place before the engine began.</summary>
+    public uint QueueMicros { get; set; }
+
     public uint EngineMicros { get; set; }
 
     /// <summary>The rules that decided something, as indexes into the terms' rules; entry 0 is always the default.</summary>

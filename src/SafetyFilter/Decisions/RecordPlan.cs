@@ -19,6 +19,7 @@ internal enum RecordParts
     Territory = 1 << 8,
     AgeBand = 1 << 9,
     Experiment = 1 << 10,
+    IdempotencyKey = 1 << 11,
 }
 
 /// <summary>

@@ -35,12 +35,12 @@ internal static class RecordPaths
     public const string AttributePrefix = "attributes.";
 
     /// <summary>What can be hashed: identifiers.</summary>
-    public static ImmutableArray<string> Hashable { get; } = ["request_id", "caller", "candidate_ids", "content_versions"];
+    public static ImmutableArray<string> Hashable { get; } = ["request_id", "caller", "candidate_ids", "content_versions", "idempotency_key"];
 
     /// <summary>What can be masked or sealed, besides attributes.</summary>
     public static ImmutableArray<string> All { get; } =
     [
         "request_id", "caller", "trace", "candidate_ids", "content_versions", "input_digests", "languages", "inputs",
-        "viewer.territory", "viewer.age_band", "viewer.experiment",
+        "viewer.territory", "viewer.age_band", "viewer.experiment", "idempotency_key",
     ];
 }

@@ -21,6 +21,9 @@ internal enum Basis : byte
 
     /// <summary>At least one classifier gave no score and failed closed.</summary>
     FailedClosed = 3,
+
+    /// <summary>At least one score is one remembered for the candidate's content version; none failed open or closed.</summary>
+    LastKnown = 4,
 }
 
 /// <summary>Why a classifier gave no score. The values are the wire values.</summary>
@@ -35,7 +38,7 @@ internal enum FailureKind : byte
     /// <summary>It ran and gave NaN, infinity, a number outside 0..1 or a wrong shape.</summary>
     InvalidOutput = 2,
 
-    /// <summary>Not enough of the budget was left to run it.</summary>
+    /// <summary>Not enough of the budget was left to run it, or it overran what was left.</summary>
     OverBudget = 3,
 
     /// <summary>Its circuit breaker is open; it was not called.</summary>
@@ -59,6 +62,9 @@ internal enum FailMode : byte
 
     /// <summary>Count as under every limit: score 0, marked on the verdict.</summary>
     Open = 2,
+
+    /// <summary>Take the score remembered for the candidate's content version, marked on the verdict.</summary>
+    LastKnown = 3,
 }
 
 /// <summary>How grave a rule's reason is. The values are the wire values.</summary>
@@ -68,6 +74,18 @@ internal enum Severity : byte
     Medium = 2,
     High = 3,
     Critical = 4,
+}
+
+/// <summary>What bounded a request's budget. The values are the wire values.</summary>
+internal enum BudgetBound : byte
+{
+    Policy = 1,
+
+    /// <summary>What was left of the call's deadline.</summary>
+    Deadline = 2,
+
+    /// <summary>The server's own cap.</summary>
+    Server = 3,
 }
 
 /// <summary>A circuit breaker's state as records tell it. The values are the wire values.</summary>

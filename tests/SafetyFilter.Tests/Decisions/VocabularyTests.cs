@@ -36,6 +36,13 @@ public sealed class VocabularyTests
     }
 
     [Fact]
+    public void BudgetBound_EveryValue_IsTheWireValue()
+    {
+        Same<BudgetBound, V1.BudgetBound>();
+        Same<BudgetBound, Recorded.BudgetBound>();
+    }
+
+    [Fact]
     public void Severity_EveryValue_IsTheWireValue()
     {
         Same<Severity, V1.Severity>();
