@@ -96,10 +96,7 @@ internal static class CatCommand
         RecordType.Loss => "loss",
         RecordType.Withdrawal => "withdrawal",
         RecordType.Activation => "activation",
-        RecordType.Change => "change",
         RecordType.BreakerChange => "breaker",
-        RecordType.Shed => "shed",
-        RecordType.SecurityEvent => "security",
         _ => string.Create(CultureInfo.InvariantCulture, $"record-{(int)type}"),
     };
 
@@ -117,10 +114,7 @@ internal static class CatCommand
                 RecordType.Loss => Loss.Parser.ParseFrom(record),
                 RecordType.Withdrawal => Withdrawal.Parser.ParseFrom(record),
                 RecordType.Activation => Activation.Parser.ParseFrom(record),
-                RecordType.Change => Change.Parser.ParseFrom(record),
                 RecordType.BreakerChange => BreakerChange.Parser.ParseFrom(record),
-                RecordType.Shed => Shed.Parser.ParseFrom(record),
-                RecordType.SecurityEvent => SecurityEvent.Parser.ParseFrom(record),
                 _ => null,
             };
         }

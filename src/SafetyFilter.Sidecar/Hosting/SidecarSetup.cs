@@ -109,7 +109,12 @@ internal static class SidecarSetup
     {
         services.AddSingleton(options.Limits);
         services.AddSingleton<ServingStore>();
-        services.AddSingleton<BreakerEvents>();
+        services.AddSingleton<OperationsJournal>();
+        services.AddSingleton(static provider => new BreakerEvents(
+            provider.GetRequiredService<ILogger<BreakerEvents>>(),
+            provider.GetRequiredService<FilterMetrics>(),
+            (bundle, state, cause, breakDuration) =>
+                provider.GetRequiredService<OperationsJournal>().BreakerChanged(bundle, state, cause, breakDuration) == AppendResult.Appended));
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();
@@ -120,7 +125,6 @@ internal static class SidecarSetup
             options.Ledger.Privacy, options.Ledger.Spool.Folder, options.Ledger.Spool.RecordLimit(options.Ledger.Kafka.Enabled), TimeProvider.System, provider.GetRequiredService<ILogger<RecordPrivacy>>()));
         services.AddSingleton<ServingArchive>(provider => new ServingArchive(
             options.Ledger.Archive, options.Ledger.Spool.Folder, provider.GetRequiredService<ILogger<ServingArchive>>()));
-        services.AddSingleton<OperationsJournal>();
         services.AddSingleton<ServingLoader>();
         services.AddSingleton<ServingLifecycle>();
         services.AddHostedService(static provider => provider.GetRequiredService<ServingLifecycle>());

@@ -4,12 +4,19 @@ using SafetyFilter.Observability;
 
 namespace SafetyFilter.Breaker;
 
-/// <summary>Tells logs and metrics when a breaker changes state.</summary>
-internal sealed partial class BreakerEvents(ILogger<BreakerEvents> logger, FilterMetrics metrics)
+/// <summary>Tells logs, metrics and the ledger when a breaker changes state.</summary>
+/// <param name="record">Keeps it in the ledger; false when there was no room. Called on the request's thread that changed the state.</param>
+internal sealed partial class BreakerEvents(
+    ILogger<BreakerEvents> logger, FilterMetrics metrics, Func<string, BreakerState, FailureKind, TimeSpan, bool>? record = null)
 {
     public ValueTask Changed(string bundle, BreakerState state, FailureKind cause, TimeSpan breakDuration)
     {
         metrics.BreakerChanged(bundle, state);
+        if (record?.Invoke(bundle, state, cause, breakDuration) is false)
+        {
+            NotRecorded(logger, bundle, state);
+        }
+
         switch (state)
         {
             case BreakerState.Open:
@@ -25,6 +32,9 @@ internal sealed partial class BreakerEvents(ILogger<BreakerEvents> logger, Filte
 
         return ValueTask.CompletedTask;
     }
+
+    [LoggerMessage(EventIds.BreakerNotRecorded, LogLevel.Warning, "The ledger has no room for the record that the breaker of bundle {Bundle} is {State} now")]
+    private static partial void NotRecorded(ILogger logger, string bundle, BreakerState state);
 
     [LoggerMessage(EventIds.BreakerOpened, LogLevel.Warning, "Breaker of bundle {Bundle} opened for {BreakDuration} after {Cause}; its classifiers take their fail modes")]
     private static partial void Opened(ILogger logger, string bundle, FailureKind cause, TimeSpan breakDuration);

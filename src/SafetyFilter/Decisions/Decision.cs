@@ -33,13 +33,12 @@ internal sealed class Decision
     public string Caller { get; set; } = "";
     public ActivityTraceId TraceId { get; set; }
     public ActivitySpanId SpanId { get; set; }
-    public uint BudgetMicros { get; set; }
+
+    /// <summary>Before the engine decides: the most that caller and server allow. From then on the budget that applies.</summary>
+    public uint BudgetMicros { get; set; } = uint.MaxValue;
 
     /// <summary>What bounded <see cref="BudgetMicros"/>.</summary>
-    public BudgetBound BudgetBound { get; set; }
-
-    /// <summary>Time it waited for a place before the engine began.</summary>
-    public uint QueueMicros { get; set; }
+    public BudgetBound BudgetBound { get; set; } = BudgetBound.Server;
 
     public uint EngineMicros { get; set; }
 

@@ -21,9 +21,6 @@ internal enum Basis : byte
 
     /// <summary>At least one classifier gave no score and failed closed.</summary>
     FailedClosed = 3,
-
-    /// <summary>At least one score is one remembered for the candidate's content version; none failed open or closed.</summary>
-    LastKnown = 4,
 }
 
 /// <summary>Why a classifier gave no score. The values are the wire values.</summary>
@@ -38,7 +35,7 @@ internal enum FailureKind : byte
     /// <summary>It ran and gave NaN, infinity, a number outside 0..1 or a wrong shape.</summary>
     InvalidOutput = 2,
 
-    /// <summary>Not enough of the budget was left to run it, or it overran what was left.</summary>
+    /// <summary>Not enough of the budget was left to run it.</summary>
     OverBudget = 3,
 
     /// <summary>Its circuit breaker is open; it was not called.</summary>
@@ -62,9 +59,6 @@ internal enum FailMode : byte
 
     /// <summary>Count as under every limit: score 0, marked on the verdict.</summary>
     Open = 2,
-
-    /// <summary>Take the score remembered for the candidate's content version, marked on the verdict.</summary>
-    LastKnown = 3,
 }
 
 /// <summary>How grave a rule's reason is. The values are the wire values.</summary>

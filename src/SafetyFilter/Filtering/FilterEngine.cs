@@ -30,7 +30,7 @@ internal sealed partial class FilterEngine(
     public ReadOnlySpan<byte> StreamId => _streamId;
 
     /// <summary>Decides a batch that has been read into <paramref name="decision"/>.</summary>
-    /// <param name="decision">Its batch is the input; everything else of it is filled.</param>
+    /// <param name="decision">Its batch, its caller and the most budget that caller and server allow are the input; everything else of it is filled.</param>
     /// <param name="record">Scratch for the record.</param>
     /// <param name="receipt">Where the decision stands in the ledger.</param>
     /// <returns>
@@ -46,7 +46,12 @@ internal sealed partial class FilterEngine(
             return refusal;
         }
 
-        decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
+        if (plan.Policy.BudgetMicros <= decision.BudgetMicros)
+        {
+            decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
+            decision.BudgetBound = BudgetBound.Policy;
+        }
+
         var gaps = Evaluate(decision, plan, started);
 
         var lost = ledger.ClaimLosses();

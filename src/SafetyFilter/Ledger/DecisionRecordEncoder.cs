@@ -53,9 +53,8 @@ internal static class DecisionRecordEncoder
         into.UInt32(34, decision.EngineMicros);
         into.UInt64(35, lostSinceLast);
         into.UInt32(41, (uint)decision.BudgetBound);
-        into.UInt32(42, decision.QueueMicros);
-        WriteIdentifier(43, RecordParts.IdempotencyKey, "idempotency_key"u8, batch[batch.IdempotencyKey], shown, into);
-        into.UInt32(44, batch.Attempt);
+        WriteIdentifier(42, RecordParts.IdempotencyKey, "idempotency_key"u8, batch[batch.IdempotencyKey], shown, into);
+        into.UInt32(43, batch.Attempt);
         return PrivateFields.Write(decision, streamId, epoch, privacy, into);
     }
 
@@ -69,7 +68,7 @@ internal static class DecisionRecordEncoder
         WriteViewer(batch, shown, into);
         WriteIdentifiers(decision, shown, into);
         WriteAttributes(decision, shown, into);
-        WriteIdentifier(43, RecordParts.IdempotencyKey, "idempotency_key"u8, batch[batch.IdempotencyKey], shown, into);
+        WriteIdentifier(42, RecordParts.IdempotencyKey, "idempotency_key"u8, batch[batch.IdempotencyKey], shown, into);
         if (shown.Has(RecordParts.Inputs))
         {
             InputCapture.Write(40, batch, decision.Terms.RecordPlan, into);

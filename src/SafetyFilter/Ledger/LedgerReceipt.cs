@@ -14,10 +14,7 @@ internal enum RecordType : byte
     Loss = 6,
     Withdrawal = 7,
     Activation = 8,
-    Change = 9,
-    BreakerChange = 10,
-    Shed = 11,
-    SecurityEvent = 12,
+    BreakerChange = 9,
 }
 
 /// <summary>What became of an append. Only <see cref="Appended"/> leaves a record behind.</summary>

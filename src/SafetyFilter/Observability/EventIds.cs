@@ -23,6 +23,7 @@ internal static class EventIds
     public const int BreakerHalfOpened = 1201;
     public const int BreakerClosed = 1202;
     public const int ChaosEnabled = 1203;
+    public const int BreakerNotRecorded = 1204;
 
     // Ledger: 4000
     public const int LedgerRecovered = 4000;

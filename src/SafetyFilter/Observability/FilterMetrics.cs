@@ -68,19 +68,7 @@ internal sealed class FilterMetrics(Meter meter)
         _ => "feature_mismatch",
     };
 
-    public static string TagOf(FailMode mode) => mode switch
-    {
-        FailMode.Closed => "closed",
-        FailMode.Open => "open",
-        _ => "last_known",
-    };
-
-    public static string TagOf(BudgetBound bound) => bound switch
-    {
-        BudgetBound.Policy => "policy",
-        BudgetBound.Deadline => "deadline",
-        _ => "server",
-    };
+    public static string TagOf(FailMode mode) => mode == FailMode.Closed ? "closed" : "open";
 
     public static string TagOf(BreakerState state) => state switch
     {

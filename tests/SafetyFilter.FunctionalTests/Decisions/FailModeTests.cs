@@ -1,4 +1,6 @@
 using SafetyFilter.FunctionalTests.Host;
+using SafetyFilter.Ledger;
+using SafetyFilter.Lineage.V1;
 using SafetyFilter.V1;
 
 namespace SafetyFilter.FunctionalTests.Decisions;
@@ -45,6 +47,7 @@ public sealed class FailingSidecar : IAsyncLifetime
         await File.WriteAllTextAsync(Path.Combine(_folder.FullName, "three.yaml"), Policies);
         Sidecar = await SidecarProcess.StartAsync(
             ("ASPNETCORE_ENVIRONMENT", "Production"),
+            ("Limits__MaxBudget", "00:00:00.900"),
             ("Chaos__Enabled", "true"),
             ("Chaos__AllowInProduction", "true"),
             ("Chaos__Bundles__text-safety__FaultRate", "1"),
@@ -116,6 +119,36 @@ public sealed class FailModeTests(FailingSidecar fixture) : IClassFixture<Failin
 
         Assert.All(kinds, static kind => Assert.Contains(kind, TextFailures));
         Assert.Contains(FailureKind.BreakerOpen, kinds);
+        var changes = SpoolRecords.Read(fixture.Sidecar.Spool)
+            .Where(static record => record.Type == RecordType.BreakerChange)
+            .Select(static record => BreakerChange.Parser.ParseFrom(record.Bytes));
+        Assert.Contains(changes, static change => change is
+        {
+            Bundle: "text-safety",
+            State: DecisionRecord.Types.BreakerState.Open,
+            Cause: DecisionRecord.Types.FailureKind.Error,
+            BreakMillis: 5000,
+        });
+        SpoolRecords.Verify(fixture.Sidecar.Spool);
+    }
+
+    [Fact]
+    public async Task Filter_NoDeadlineAndAPolicyAboveTheServersCap_IsBoundByTheServer()
+    {
+        var response = await fixture.Wire.FilterAsync(Wire.Page("capped", "lenient", "Ten quiet walks"));
+        Assert.Equal((900_000u, BudgetBound.Server), (response.BudgetMicros, response.BudgetBound));
+        var record = SpoolRecords.Find(fixture.Sidecar.Spool, response.Receipt.Sequence).Decision;
+        Assert.Equal((900_000u, DecisionRecord.Types.BudgetBound.Server), (record.BudgetMicros, record.BudgetBound));
+    }
+
+    [Fact]
+    public async Task Filter_ARepeatedAttempt_IsRecordedUnderItsKey()
+    {
+        var request = Wire.Page("again", "lenient", "Ten quiet walks");
+        (request.IdempotencyKey, request.Attempt) = ("page-7", 1);
+        var response = await fixture.Wire.FilterAsync(request);
+        var record = SpoolRecords.Find(fixture.Sidecar.Spool, response.Receipt.Sequence).Decision;
+        Assert.Equal(("page-7", 1u), (record.IdempotencyKey, record.Attempt));
     }
 
     private static void AssertDegraded(FilterResponse response, string classifier, FailMode mode)

@@ -115,6 +115,23 @@ public sealed class FilterEngineTests
         Assert.Equal(1, bench.Counts["safetyfilter.degraded_candidates surface=feed classifier=roots/gamma cause=over_budget mode=closed"]);
     }
 
+    [Theory]
+    [InlineData(uint.MaxValue, 1000, BudgetBound.Policy)]
+    [InlineData(1000, 1000, BudgetBound.Policy)]
+    [InlineData(300, 300, BudgetBound.Deadline)]
+    [InlineData(0, 0, BudgetBound.Deadline)]
+    internal void Decide_CallerAllowsAnyBudget_TheSmallerOfItAndThePolicysApplies(uint allowed, uint applied, BudgetBound bound)
+    {
+        using var bench = new EngineBench(EngineBench.Policy(BothClassifiers, Rules, budget: 1000));
+        var decision = EngineBench.Request(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        (decision.BudgetMicros, decision.BudgetBound) = (allowed, BudgetBound.Deadline);
+        Assert.Null(bench.Decide(decision, out _));
+
+        var record = Assert.Single(bench.Records());
+        Assert.Equal((applied, (DecisionRecord.Types.BudgetBound)bound), (record.BudgetMicros, record.BudgetBound));
+        Assert.Equal(applied == 0, record.Bundles.All(static run => run.Failure == LineageFailure.OverBudget && run.Micros == 0));
+    }
+
     [Fact]
     public void Decide_UnknownSurface_ListsTheServedOnes()
     {

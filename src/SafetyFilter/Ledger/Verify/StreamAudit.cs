@@ -174,17 +174,8 @@ internal sealed class StreamAudit
             case RecordType.Activation when Parse(Activation.Parser, place, record) is { Policy: "" }:
                 _verdict.Find(FindingKind.Malformed, place, "is an Activation of no policy");
                 break;
-            case RecordType.Change when Parse(Change.Parser, place, record) is { Outcome: Change.Types.Outcome.Unspecified }:
-                _verdict.Find(FindingKind.Malformed, place, "is a Change that was neither accepted nor refused");
-                break;
             case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { Bundle: "" }:
                 _verdict.Find(FindingKind.Malformed, place, "is a BreakerChange of no bundle");
-                break;
-            case RecordType.Shed when Parse(Shed.Parser, place, record) is { Refused: 0, ServedByFailMode: 0 }:
-                _verdict.Find(FindingKind.Malformed, place, "is a Shed of no request");
-                break;
-            case RecordType.SecurityEvent when Parse(SecurityEvent.Parser, place, record) is { Kind: SecurityEvent.Types.Kind.Unspecified }:
-                _verdict.Find(FindingKind.Malformed, place, "is a SecurityEvent of no kind");
                 break;
         }
     }
