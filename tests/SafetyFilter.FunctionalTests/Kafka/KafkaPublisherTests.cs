@@ -365,12 +365,12 @@ public sealed class KafkaPublisherTests : IDisposable
                 Epoch = spool.Epoch,
                 TimeUnixNanos = 1,
             }.ToByteArray();
-            Assert.Equal(AppendResult.Appended, spool.Append((RecordType)9, body, out _));
+            Assert.Equal(AppendResult.Appended, spool.Append((RecordType)10, body, out _));
             spool.Close();
             Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
         }
 
-        Assert.Equal("safetyfilter.record-9.v1", Encoding.UTF8.GetString(_kafka.ConsumeAll()[1].Message.Headers.GetLastBytes("ce_type")));
+        Assert.Equal("safetyfilter.record-10.v1", Encoding.UTF8.GetString(_kafka.ConsumeAll()[1].Message.Headers.GetLastBytes("ce_type")));
         using var verifier = _harness.Verify();
         Assert.Contains("type 9", Assert.Single(verifier.Findings).Text, StringComparison.Ordinal);
     }
