@@ -372,7 +372,7 @@ public sealed class KafkaPublisherTests : IDisposable
 
         Assert.Equal("safetyfilter.record-10.v1", Encoding.UTF8.GetString(_kafka.ConsumeAll()[1].Message.Headers.GetLastBytes("ce_type")));
         using var verifier = _harness.Verify();
-        Assert.Contains("type 9", Assert.Single(verifier.Findings).Text, StringComparison.Ordinal);
+        Assert.Contains("type 10", Assert.Single(verifier.Findings).Text, StringComparison.Ordinal);
     }
 
     [Fact]
