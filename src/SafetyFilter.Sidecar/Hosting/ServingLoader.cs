@@ -79,7 +79,7 @@ internal sealed partial class ServingLoader(
         var chaos = options.Chaos.For(bundle.Name);
         if (chaos is not null)
         {
-            ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate);
+            ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate, chaos.LatencyRate, chaos.Latency);
         }
 
         return new GuardedBundle(bundle, options.Breaker.For(bundle.Name), chaos, events, time);
@@ -102,6 +102,6 @@ internal sealed partial class ServingLoader(
     [LoggerMessage(EventIds.BundleLoaded, LogLevel.Information, "Loaded bundle {Bundle} {Version} (model {ModelSha256})")]
     private static partial void BundleLoaded(ILogger logger, string bundle, string version, string modelSha256);
 
-    [LoggerMessage(EventIds.ChaosEnabled, LogLevel.Warning, "Chaos is on for bundle {Bundle}: {FaultRate} of its calls fail, {InvalidOutputRate} give no valid output")]
-    private static partial void ChaosEnabled(ILogger logger, string bundle, double faultRate, double invalidOutputRate);
+    [LoggerMessage(EventIds.ChaosEnabled, LogLevel.Warning, "Chaos is on for bundle {Bundle}: {FaultRate} of its calls fail, {InvalidOutputRate} give no valid output, {LatencyRate} are {Latency} slower")]
+    private static partial void ChaosEnabled(ILogger logger, string bundle, double faultRate, double invalidOutputRate, double latencyRate, TimeSpan latency);
 }

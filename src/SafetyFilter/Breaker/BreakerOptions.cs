@@ -34,6 +34,7 @@ internal class BreakerThresholds
     private static readonly TimeSpan ShortestDuration = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan LongestDuration = TimeSpan.FromDays(1);
     private const int SmallestThroughput = 2;
+    private const int MostTrialCalls = 100;
 
     /// <summary>
     /// Share of failed calls within <see cref="SamplingDuration"/> that opens the breaker, in (0, 1]. Default 0.5: half
@@ -49,6 +50,18 @@ internal class BreakerThresholds
 
     /// <summary>How long it stays open before one call may try again, 0.5 s to 1 day. Default 5 s, as Polly's.</summary>
     public TimeSpan BreakDuration { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// A model run longer than this is slow, in microseconds; 0 turns it off. It is for pages of up to 256 candidates and grows in
+    /// proportion with larger ones. Default 5000: five default budgets.
+    /// </summary>
+    public int SlowCallMicros { get; set; } = 5000;
+
+    /// <summary>Share of slow calls that opens the breaker, in (0, 1]. Default 0.8: a busy machine makes some runs slow, a hung model nearly all.</summary>
+    public double SlowCallRatio { get; set; } = 0.8;
+
+    /// <summary>Calls in a row, one at a time, that must go well after a break before it closes, 1 to 100. Default 1, as Polly's.</summary>
+    public int TrialCalls { get; set; } = 1;
 
     internal IEnumerable<string> Validate(string section)
     {
@@ -71,6 +84,21 @@ internal class BreakerThresholds
         {
             yield return $"{section}:BreakDuration is {BreakDuration}; it must be 00:00:00.500 to 1.00:00:00.";
         }
+
+        if (SlowCallMicros < 0)
+        {
+            yield return $"{section}:SlowCallMicros is {SlowCallMicros}; it must be at least 0. Use 0 to count no call as slow.";
+        }
+
+        if (!(SlowCallRatio > 0 && SlowCallRatio <= 1))
+        {
+            yield return $"{section}:SlowCallRatio is {SlowCallRatio}; it must be above 0 and at most 1. Use a share such as 0.8.";
+        }
+
+        if (TrialCalls is < 1 or > MostTrialCalls)
+        {
+            yield return $"{section}:TrialCalls is {TrialCalls}; it must be 1 to {MostTrialCalls}.";
+        }
     }
 }
 
@@ -81,6 +109,9 @@ internal sealed class BreakerOverride
     public int? MinimumThroughput { get; set; }
     public TimeSpan? SamplingDuration { get; set; }
     public TimeSpan? BreakDuration { get; set; }
+    public int? SlowCallMicros { get; set; }
+    public double? SlowCallRatio { get; set; }
+    public int? TrialCalls { get; set; }
 
     internal BreakerThresholds Over(BreakerThresholds general) => new()
     {
@@ -88,5 +119,8 @@ internal sealed class BreakerOverride
         MinimumThroughput = MinimumThroughput ?? general.MinimumThroughput,
         SamplingDuration = SamplingDuration ?? general.SamplingDuration,
         BreakDuration = BreakDuration ?? general.BreakDuration,
+        SlowCallMicros = SlowCallMicros ?? general.SlowCallMicros,
+        SlowCallRatio = SlowCallRatio ?? general.SlowCallRatio,
+        TrialCalls = TrialCalls ?? general.TrialCalls,
     };
 }

@@ -32,6 +32,16 @@ internal sealed class ChaosOptions
             {
                 yield return $"Chaos:Bundles:{name}:InvalidOutputRate is {chaos.InvalidOutputRate}; it must be 0 to 1.";
             }
+
+            if (!(chaos.LatencyRate is >= 0 and <= 1))
+            {
+                yield return $"Chaos:Bundles:{name}:LatencyRate is {chaos.LatencyRate}; it must be 0 to 1.";
+            }
+
+            if (chaos.Latency < TimeSpan.Zero || chaos.Latency > BundleChaos.LongestLatency)
+            {
+                yield return $"Chaos:Bundles:{name}:Latency is {chaos.Latency}; it must be 00:00:00 to {BundleChaos.LongestLatency}.";
+            }
         }
     }
 }
@@ -43,4 +53,26 @@ internal sealed class BundleChaos
 
     /// <summary>Share of calls that fail as if the model had given NaN. Default 0.</summary>
     public double InvalidOutputRate { get; set; }
+
+    /// <summary>Longer would keep threads for no lesson more: it is sixty times the longest budget there is.</summary>
+    public static readonly TimeSpan LongestLatency = TimeSpan.FromMinutes(1);
+
+    /// <summary>How much longer a delayed run takes, at most a minute. Default 0.</summary>
+    public TimeSpan Latency { get; set; }
+
+    /// <summary>Share of runs that are delayed by <see cref="Latency"/>. Default 0.</summary>
+    public double LatencyRate { get; set; }
+
+    // It holds its thread, as a slow model does.
+    internal void Delay(TimeProvider time)
+    {
+        if (Latency > TimeSpan.Zero && LatencyRate > 0 && Random.Shared.NextDouble() < LatencyRate)
+        {
+            var started = time.GetTimestamp();
+            while (time.GetElapsedTime(started) < Latency)
+            {
+                Thread.Sleep(0);
+            }
+        }
+    }
 }

@@ -24,6 +24,7 @@ internal static class EventIds
     public const int BreakerClosed = 1202;
     public const int ChaosEnabled = 1203;
     public const int BreakerNotRecorded = 1204;
+    public const int BreakerIsolated = 1205;
 
     // Ledger: 4000
     public const int LedgerRecovered = 4000;

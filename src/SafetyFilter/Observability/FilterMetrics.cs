@@ -34,7 +34,7 @@ internal sealed class FilterMetrics(Meter meter)
         "safetyfilter.record_shortfalls", "{record}", "Records that show less than their policy meant, by surface and cause");
 
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
-        "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle and new state");
+        "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle, new state and cause");
 
     private readonly Histogram<double> _engineTime = meter.CreateHistogram(
         "safetyfilter.engine.duration", "s", "Engine time of a request: decoded columns to appended record",
@@ -122,8 +122,11 @@ internal sealed class FilterMetrics(Meter meter)
     private void FellShort(string surface, string cause) =>
         _shortfalls.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("cause", cause));
 
-    public void BreakerChanged(string bundle, BreakerState state) =>
-        _breakerChanges.Add(1, new KeyValuePair<string, object?>("bundle", bundle), new KeyValuePair<string, object?>("state", TagOf(state)));
+    public void BreakerChanged(string bundle, BreakerState state, string cause) => _breakerChanges.Add(
+        1,
+        new KeyValuePair<string, object?>("bundle", bundle),
+        new KeyValuePair<string, object?>("state", TagOf(state)),
+        new KeyValuePair<string, object?>("cause", cause));
 
     /// <summary>Counts one answered request.</summary>
     public void Decided(Decision decision)

@@ -43,7 +43,7 @@ internal sealed class BreakerBench : IDisposable
         Guarded = new GuardedBundle(_bundle, thresholds, chaos, new BreakerEvents(Log, new FilterMetrics(_meter)), Time);
     }
 
-    public FakeTimeProvider Time { get; } = new(new DateTimeOffset(2026, 6, 1, 0, 0, 0, TimeSpan.Zero));
+    public SteppingTime Time { get; } = new();
 
     public GuardedBundle Guarded { get; }
 
@@ -58,6 +58,15 @@ internal sealed class BreakerBench : IDisposable
     public ScoringOutcome Good() => Score(BatchBuilder.Of(1).Tensor("embedding", [0.25f]).Build());
 
     public ScoringOutcome Bad() => Score(BatchBuilder.Of(1).Tensor("embedding", [-1f]).Build());
+
+    /// <summary>A good call during whose run that much time passes.</summary>
+    public ScoringOutcome Slow(TimeSpan run, int candidates = 1)
+    {
+        Time.Step = run;
+        var outcome = Score(BatchBuilder.Of(candidates).Tensor("embedding", [.. Enumerable.Repeat(new[] { 0.25f }, candidates)]).Build());
+        Time.Step = TimeSpan.Zero;
+        return outcome;
+    }
 
     public ScoringOutcome Score(CandidateBatch batch)
     {
@@ -83,6 +92,23 @@ internal sealed class BreakerBench : IDisposable
         _meter.Dispose();
         _bundle.Dispose();
         _files.Dispose();
+    }
+}
+
+/// <summary>A clock that tests move, and that moves by a step after each timestamp taken.</summary>
+internal sealed class SteppingTime() : FakeTimeProvider(new DateTimeOffset(2026, 6, 1, 0, 0, 0, TimeSpan.Zero))
+{
+    public TimeSpan Step { get; set; }
+
+    public override long GetTimestamp()
+    {
+        var now = base.GetTimestamp();
+        if (Step > TimeSpan.Zero)
+        {
+            Advance(Step);
+        }
+
+        return now;
     }
 }
 

@@ -43,7 +43,10 @@ public sealed class BreakerOptionsTests
             MinimumThroughput = 1,
             SamplingDuration = TimeSpan.FromMilliseconds(499),
             BreakDuration = TimeSpan.FromDays(2),
-            Bundles = { ["text-safety"] = new BreakerOverride { FailureRatio = 1.5 } },
+            SlowCallMicros = -1,
+            SlowCallRatio = double.NaN,
+            TrialCalls = 101,
+            Bundles = { ["text-safety"] = new BreakerOverride { FailureRatio = 1.5, TrialCalls = 0 } },
         };
         Assert.Equal(
             [
@@ -51,7 +54,11 @@ public sealed class BreakerOptionsTests
                 "Breaker:MinimumThroughput is 1; it must be at least 2.",
                 "Breaker:SamplingDuration is 00:00:00.4990000; it must be 00:00:00.500 to 1.00:00:00.",
                 "Breaker:BreakDuration is 2.00:00:00; it must be 00:00:00.500 to 1.00:00:00.",
+                "Breaker:SlowCallMicros is -1; it must be at least 0. Use 0 to count no call as slow.",
+                "Breaker:SlowCallRatio is NaN; it must be above 0 and at most 1. Use a share such as 0.8.",
+                "Breaker:TrialCalls is 101; it must be 1 to 100.",
                 "Breaker:Bundles:text-safety:FailureRatio is 1.5; it must be above 0 and at most 1. Use a share such as 0.5.",
+                "Breaker:Bundles:text-safety:TrialCalls is 0; it must be 1 to 100.",
             ],
             options.Validate());
     }
@@ -98,6 +105,23 @@ public sealed class BreakerOptionsTests
         Assert.Equal(
             ["Chaos:Bundles:a:FaultRate is -0.5; it must be 0 to 1.", "Chaos:Bundles:a:InvalidOutputRate is 2; it must be 0 to 1."],
             chaos.Validate(isProduction: false));
+    }
+
+    [Fact]
+    public void Validate_ChaosLatencyOutOfRange_NamesBundleAndValue()
+    {
+        var chaos = new ChaosOptions { Bundles = { ["a"] = new BundleChaos { LatencyRate = 2, Latency = TimeSpan.FromSeconds(61) } } };
+        Assert.Equal(
+            ["Chaos:Bundles:a:LatencyRate is 2; it must be 0 to 1.", "Chaos:Bundles:a:Latency is 00:01:01; it must be 00:00:00 to 00:01:00."],
+            chaos.Validate(isProduction: false));
+    }
+
+    [Fact]
+    public void For_BundleWithSlowCallsAndTrialsOfItsOwn_TakesThem()
+    {
+        var own = new BreakerOverride { SlowCallMicros = 70, SlowCallRatio = 0.3, TrialCalls = 9 };
+        var taken = new BreakerOptions { Bundles = { ["roots"] = own } }.For("roots");
+        Assert.Equal((70, 0.3, 9), (taken.SlowCallMicros, taken.SlowCallRatio, taken.TrialCalls));
     }
 
     [Fact]

@@ -1,0 +1,84 @@
+using SafetyFilter.Breaker;
+using SafetyFilter.Decisions;
+
+namespace SafetyFilter.Tests.Breaker;
+
+public sealed class SlowCallTests
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromMilliseconds(5);
+    private static readonly TimeSpan Over = Limit + TimeSpan.FromMicroseconds(1);
+
+    [Fact]
+    public void Score_SlowCallsReachTheRatio_OpensAndTellsWhy()
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        for (var call = 0; call < 4; call++)
+        {
+            Assert.Equal(default, bench.Slow(Over));
+        }
+
+        Assert.Equal(BreakerState.Open, bench.Guarded.State);
+        Assert.Equal(FailureKind.BreakerOpen, bench.Good().Failure);
+        Assert.EndsWith("state=open cause=slow_calls", Assert.Single(bench.Transitions), StringComparison.Ordinal);
+        Assert.Contains("after slow_calls", bench.Log.Entries[0].Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Score_ThreeOfFourAreSlow_StaysClosed()
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        for (var round = 0; round < 5; round++)
+        {
+            bench.Good();
+            for (var call = 0; call < 3; call++)
+            {
+                bench.Slow(Over);
+            }
+        }
+
+        Assert.Equal(BreakerState.Closed, bench.Guarded.State);
+    }
+
+    [Theory]
+    [InlineData(1, 5000, false)]
+    [InlineData(256, 5000, false)]
+    [InlineData(256, 5001, true)]
+    [InlineData(512, 10000, false)]
+    [InlineData(512, 10001, true)]
+    public void Score_RunOfAPage_IsSlowAboveItsShareOfTheLimit(int candidates, int micros, bool opens)
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        for (var call = 0; call < 4; call++)
+        {
+            bench.Slow(TimeSpan.FromMicroseconds(micros), candidates);
+        }
+
+        Assert.Equal(opens ? BreakerState.Open : BreakerState.Closed, bench.Guarded.State);
+    }
+
+    [Fact]
+    public void Score_SlowCallMicrosIsZero_NoCallIsSlow()
+    {
+        using var bench = new BreakerBench(new BreakerThresholds { MinimumThroughput = 4, SlowCallMicros = 0 });
+        for (var call = 0; call < 20; call++)
+        {
+            bench.Slow(TimeSpan.FromMilliseconds(100));
+        }
+
+        Assert.Equal(BreakerState.Closed, bench.Guarded.State);
+    }
+
+    [Theory]
+    [InlineData(1, true)]
+    [InlineData(0, false)]
+    public void Score_ChaosLatency_MakesRunsSlowAtItsRate(double rate, bool opens)
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls, new BundleChaos { Latency = TimeSpan.FromMilliseconds(20), LatencyRate = rate });
+        for (var call = 0; call < 4; call++)
+        {
+            bench.Slow(TimeSpan.FromMilliseconds(1));
+        }
+
+        Assert.Equal(opens ? BreakerState.Open : BreakerState.Closed, bench.Guarded.State);
+    }
+}
