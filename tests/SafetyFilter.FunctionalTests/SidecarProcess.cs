@@ -152,6 +152,8 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
             ["ASPNETCORE_ENVIRONMENT"] = "Test",
             ["Listen__ReadyFile"] = ReadyFile,
             ["Ledger__Spool__Folder"] = Spool,
+            // Nor may a busy machine open a breaker: a test of slow calls sets it.
+            ["Breaker__SlowCallMicros"] = "0",
             ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "models"),
             ["Policies__Folder"] = WritePatientPolicies(),
         };
