@@ -365,7 +365,7 @@ public sealed class KafkaPublisherTests : IDisposable
                 Epoch = spool.Epoch,
                 TimeUnixNanos = 1,
             }.ToByteArray();
-            Assert.Equal(AppendResult.Appended, spool.Append((RecordType)10, body, out _));
+            Assert.Equal(AppendResult.Appended, spool.Append((RecordType)200, body, out _));
             spool.Close();
             Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
         }

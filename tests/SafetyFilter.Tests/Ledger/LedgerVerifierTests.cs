@@ -78,7 +78,7 @@ public sealed class LedgerVerifierTests : IDisposable
         Start(1, 1, 0, cleanly: false);
         for (ulong sequence = 2; sequence <= 3; sequence++)
         {
-            Add((RecordType)10, new DecisionRecord { StreamId = Id(Stream), Epoch = 1, Sequence = sequence });
+            Add((RecordType)200, new DecisionRecord { StreamId = Id(Stream), Epoch = 1, Sequence = sequence });
         }
 
         AssertFindings(FindingKind.Mismatch);
