@@ -75,11 +75,12 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
         }
     }
 
-    public void TellProof(RecordProof? proof)
+    /// <param name="identities">Whose certificates are believed; anybody's when there are none.</param>
+    public void TellProof(RecordProof? proof, IReadOnlyList<NoteVerifier> identities)
     {
         if (proof is null)
         {
-            Line("proof", "none yet: no signed checkpoint in this ledger covers the record");
+            Line("proof", "NOT PROVEN: no signed checkpoint in this ledger covers the record (yet)");
             return;
         }
 
@@ -95,17 +96,14 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
             Line("note", line);
         }
 
-        var signed = proof.Signed switch
-        {
-            true => "signed by the epoch's key (audit verify checks that key against the identity)",
-            false => "NOT signed by the epoch's key",
-            null => "by a key that this part of the ledger does not name",
-        };
+        var by = proof.Identity is { } identity ? $"which the identity '{identity.Text}' certified" : "which no identity certified";
         Line("", (proof.IsIncluded, proof.Signed) switch
         {
-            (true, true) => $"  verified: the record is in the signed tree; the note is {signed}",
-            (true, null) => $"  NOT PROVEN: the record is in the tree that the note names; the note is {signed}",
-            _ => $"  NOT VERIFIED: included {proof.IsIncluded}; the note is {signed}",
+            (true, true) when proof.IsProven(identities) =>
+                $"  verified: the record is in the signed tree; the note is signed by the epoch's key, {by}{(identities.Count == 0 ? " (pin it with --identity)" : "")}",
+            (true, true) => $"  NOT PROVEN: the record is in the signed tree; the note is signed by the epoch's key, {by}{(identities.Count == 0 ? "" : ", and that is none of --identity")}",
+            (true, null) => "  NOT PROVEN: the record is in the tree that the note names; the note is by a key that this part of the ledger does not name",
+            _ => $"  NOT VERIFIED: included {proof.IsIncluded}; the note is {(proof.Signed == true ? "" : "NOT ")}signed by the epoch's key",
         });
     }
 

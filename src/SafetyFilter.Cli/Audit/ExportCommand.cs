@@ -3,12 +3,13 @@ using System.Globalization;
 using System.Text.Json;
 using SafetyFilter.Audit;
 using SafetyFilter.Cli.Audit.Export;
+using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Cli.Audit;
 
 /// <summary>
 /// <c>safetyfilter audit export</c>: decisions as rows for people and tools of other trades. Exit code 0 when all were written, 1 when
-/// some records could not be read, 2 when the arguments are wrong or the ledger cannot be read.
+/// some records could not be read or places are damaged, 2 when the arguments are wrong or the ledger cannot be read.
 /// </summary>
 internal sealed class ExportCommand
 {
@@ -24,13 +25,15 @@ internal sealed class ExportCommand
     private readonly Option<string?> _contentDate = new("--content-date") { Description = "dsa: when content was posted, YYYY-MM-DD; by default the day of the decision." };
     private readonly Option<string?> _dateAttribute = new("--content-date-attribute") { Description = "dsa: a recorded text attribute that holds that date for each candidate." };
 
+    private readonly Option<bool> _json = new("--json") { Description = "Print how it went as one JSON object." };
+
     public static Command Create()
     {
         var self = new ExportCommand();
-        var command = new Command("export", "Write decisions as Parquet, JSON lines, or DSA statements of reasons. Exit code: 0 all, 1 unreadable records, 2 unreadable.");
+        var command = new Command("export", "Write decisions as Parquet, JSON lines, or DSA statements of reasons. Exit code: 0 all, 1 unreadable or damaged records, 2 unreadable or none.");
         self._ledger.AddTo(command);
         self._archives.AddTo(command, models: false);
-        foreach (var option in (Option[])[self._format, self._out, self._mapping, self._contentType, self._territory, self._contentDate, self._dateAttribute])
+        foreach (var option in (Option[])[self._format, self._out, self._mapping, self._contentType, self._territory, self._contentDate, self._dateAttribute, self._json])
         {
             command.Options.Add(option);
         }
@@ -52,39 +55,27 @@ internal sealed class ExportCommand
         using (archives)
         {
             var plan = new ExportPlan();
-            if (plan.Read(source, stop) is { } failure)
+            if ((plan.Read(source, times.From, times.To, stop) ?? (plan.Decisions == 0 ? "There are no decisions to export. Check --from and --to." : null)) is { } failure)
             {
                 errors.WriteLine(failure);
                 return AuditCommand.Unreadable;
             }
 
+            // Aside first: a file that is there is replaced by a whole one or not at all.
             var path = parsed.GetValue(_out)!;
+            var aside = path + ".partial";
             try
             {
-                await using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, 1 << 18);
-                await using IRowWriter rows = parsed.GetValue(_format) switch
+                var written = await WriteAsync(parsed, source, times, archives, plan, statements, aside, stop);
+                if (written.Failure is not null)
                 {
-                    "parquet" => await ParquetRows.CreateAsync(file, plan.Classifiers),
-                    "jsonl" => new JsonRows(file),
-                    _ => new StatementRows(file, statements),
-                };
-                var candidates = 0L;
-                var visit = new RecordVisit(
-                    new RecordedDecision(),
-                    archives.Opener,
-                    record =>
-                    {
-                        candidates += record.Count;
+                    errors.WriteLine($"{written.Failure} '{path}' is as it was.");
+                    File.Delete(aside);
+                    return AuditCommand.Unreadable;
+                }
 
-                        // Runs on this thread; only a full row group waits, for the file.
-                        rows.WriteAsync(record, plan.IsWithdrawn(record)).AsTask().GetAwaiter().GetResult();
-                    },
-                    static _ => { });
-                var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { FromUnixNanos = times.From, ToUnixNanos = times.To };
-                failure = scan.Run(stop);
-                errors.WriteLine(failure ?? string.Create(
-                    CultureInfo.InvariantCulture, $"{candidates:N0} candidate decisions read, {plan.Unreadable:N0} records unreadable; written to '{path}'"));
-                return failure is not null ? AuditCommand.Unreadable : plan.Unreadable > 0 ? AuditCommand.Findings : AuditCommand.Verified;
+                File.Move(aside, path, overwrite: true);
+                return Tell(parsed, plan, written.Decisions, written.Candidates, path);
             }
             catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
             {
@@ -92,6 +83,65 @@ internal sealed class ExportCommand
                 return AuditCommand.Unreadable;
             }
         }
+    }
+
+    private async Task<(string? Failure, long Decisions, long Candidates)> WriteAsync(
+        ParseResult parsed, ILedgerSource source, (ulong From, ulong To) times, Archives archives, ExportPlan plan, StatementOptions statements, string path, CancellationToken stop)
+    {
+        await using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, 1 << 18);
+        await using IRowWriter rows = parsed.GetValue(_format) switch
+        {
+            "parquet" => await ParquetRows.CreateAsync(file, plan.Classifiers),
+            "jsonl" => new JsonRows(file),
+            _ => new StatementRows(file, statements),
+        };
+        var (decisions, candidates) = (0L, 0L);
+        var progress = new Progress(parsed.InvocationConfiguration.Error, "export");
+        var visit = new RecordVisit(
+            new RecordedDecision(),
+            archives.Opener,
+            record =>
+            {
+                decisions++;
+                candidates += record.Count;
+                progress.Reached(decisions, candidates);
+
+                // Runs on this thread; only a full row group waits, for the file.
+                rows.WriteAsync(record, plan.IsWithdrawn(record)).AsTask().GetAwaiter().GetResult();
+            },
+            static _ => { });
+        var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { FromUnixNanos = times.From, ToUnixNanos = times.To };
+        return (scan.Run(stop), decisions, candidates);
+    }
+
+    private int Tell(ParseResult parsed, ExportPlan plan, long decisions, long candidates, string path)
+    {
+        var errors = parsed.InvocationConfiguration.Error;
+        if (plan.Damages.Places > 0)
+        {
+            errors.WriteLine(DamageLine.Text(plan.Damages.Places, plan.Damages.Bytes));
+        }
+
+        var code = plan.Unreadable > 0 || plan.Damages.Places > 0 ? AuditCommand.Findings : AuditCommand.Verified;
+        if (parsed.GetValue(_json))
+        {
+            parsed.InvocationConfiguration.Output.WriteLine(JsonText.Write(json =>
+            {
+                json.WriteBoolean("complete", code == AuditCommand.Verified);
+                json.WriteString("path", path);
+                json.WriteNumber("decisions", decisions);
+                json.WriteNumber("candidates", candidates);
+                json.WriteNumber("unreadable", plan.Unreadable);
+                DamageLine.Write(json, plan.Damages.Places, plan.Damages.Bytes);
+            }));
+        }
+        else
+        {
+            errors.WriteLine(string.Create(
+                CultureInfo.InvariantCulture, $"{candidates:N0} candidate decisions read, {plan.Unreadable:N0} records unreadable; written to '{path}'"));
+        }
+
+        return code;
     }
 
     private StatementOptions? Statements(ParseResult parsed, out string error)
@@ -102,12 +152,13 @@ internal sealed class ExportCommand
         {
             try
             {
-                foreach (var (reason, category) in JsonSerializer.Deserialize<Dictionary<string, string>>(File.ReadAllText(path)) ?? [])
+                using var mapping = JsonDocument.Parse(File.ReadAllBytes(path));
+                foreach (var member in mapping.RootElement.EnumerateObject())
                 {
-                    categories[reason] = category;
+                    categories[member.Name] = member.Value.GetString() ?? "";
                 }
             }
-            catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or JsonException)
+            catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or JsonException or InvalidOperationException)
             {
                 error = $"--mapping '{path}' is no JSON object from reason codes to categories: {problem.Message}";
                 return null;

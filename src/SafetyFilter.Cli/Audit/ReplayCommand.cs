@@ -7,7 +7,7 @@ namespace SafetyFilter.Cli.Audit;
 
 /// <summary>
 /// <c>safetyfilter audit replay</c>: recomputes every decision and says where it comes out otherwise. Exit code 0 when all are
-/// equal, 1 with differences (or decisions that cannot be recomputed), 2 when the arguments are wrong or nothing can be read.
+/// equal, 1 with differences (or decisions that cannot be recomputed, or damage), 2 when the arguments are wrong or nothing can be read.
 /// </summary>
 internal sealed class ReplayCommand
 {
@@ -32,7 +32,7 @@ internal sealed class ReplayCommand
     {
         var self = new ReplayCommand();
         var command = new Command(
-            "replay", "Recompute every decision from its record and compare. Exit code: 0 all equal, 1 differences or not recomputable, 2 unreadable.");
+            "replay", "Recompute every decision from its record and compare. Exit code: 0 all equal, 1 differences, not recomputable or damaged, 2 unreadable.");
         self._ledger.AddTo(command);
         self._archives.AddTo(command, models: true);
         command.Options.Add(self._workers);
@@ -84,9 +84,14 @@ internal sealed class ReplayCommand
                 return AuditCommand.Unreadable;
             }
 
-            var equal = report.IsEqual(parsed.GetValue(_allowMissing));
+            var equal = report.IsEqual(parsed.GetValue(_allowMissing)) && scan.Damages == 0;
+            if (scan.Damages > 0)
+            {
+                errors.WriteLine(DamageLine.Text(scan.Damages, scan.DamagedBytes));
+            }
+
             var output = parsed.InvocationConfiguration.Output;
-            output.WriteLine(parsed.GetValue(_json) ? Json(report, equal, scan.Repeats) : Text(report, equal, progress.Elapsed));
+            output.WriteLine(parsed.GetValue(_json) ? Json(report, equal, scan) : Text(report, equal, progress.Elapsed));
             return equal ? AuditCommand.Verified : AuditCommand.Findings;
         }
     }
@@ -120,7 +125,7 @@ internal sealed class ReplayCommand
         return text.ToString();
     }
 
-    private static string Json(ReplayReport report, bool equal, long repeats) => JsonText.Write(json =>
+    private static string Json(ReplayReport report, bool equal, DecisionScan<ReplayWork> scan) => JsonText.Write(json =>
     {
         json.WriteBoolean("equal", equal);
         json.WriteNumber("decisions", report.Decisions);
@@ -128,7 +133,8 @@ internal sealed class ReplayCommand
         json.WriteNumber("equal_decisions", report.Equal);
         json.WriteNumber("different_decisions", report.Different);
         json.WriteNumber("rescored_decisions", report.Rescored);
-        json.WriteNumber("repeats", repeats);
+        json.WriteNumber("repeats", scan.Repeats);
+        DamageLine.Write(json, scan.Damages, scan.DamagedBytes);
         json.WriteNumber("difference_count", report.DifferenceCount);
         json.WriteStartArray("differences");
         foreach (var one in report.Differences)

@@ -75,17 +75,22 @@ internal sealed class WhatIfCommand
                 return AuditCommand.Unreadable;
             }
 
+            if (scan.Damages > 0)
+            {
+                errors.WriteLine(DamageLine.Text(scan.Damages, scan.DamagedBytes));
+            }
+
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(_json))
             {
-                output.WriteLine(WhatIfJson.Write(report));
+                output.WriteLine(WhatIfJson.Write(report, scan.Damages, scan.DamagedBytes));
             }
             else
             {
                 Print(output, report);
             }
 
-            return report.Changes.Count == 0 && report.NotRecomputable.Count == 0 ? AuditCommand.Verified : AuditCommand.Findings;
+            return report.Changes.Count == 0 && report.NotRecomputable.Count == 0 && scan.Damages == 0 ? AuditCommand.Verified : AuditCommand.Findings;
         }
     }
 

@@ -37,15 +37,17 @@ internal sealed class DecisionScan<TWork>(ILedgerSource source, int workers, Fun
     /// <summary>Sees records that are no decisions, in order and before any decision after them is worked on.</summary>
     public Action<RecordType?, ReadOnlySpan<byte>>? Other { get; init; }
 
-    /// <summary>Bytes that are no records. Telling more of them is for <c>audit verify</c>.</summary>
+    /// <summary>Places with bytes that are no records, so that decisions may be missing. Telling more of them is for <c>audit verify</c>.</summary>
     public long Damages { get; private set; }
+
+    public long DamagedBytes { get; private set; }
 
     public long Repeats { get; private set; }
 
     /// <summary>Null when all was read; otherwise why not.</summary>
     public string? Run(CancellationToken stop)
     {
-        var failure = source.Read((_, _, type, record) => Add(type, record), (in SpoolDamage _) => Damages++, stop);
+        var failure = source.Read((_, _, type, record) => Add(type, record), AddDamage, stop);
         Send();
         while (_running.Count > 0)
         {
@@ -53,6 +55,12 @@ internal sealed class DecisionScan<TWork>(ILedgerSource source, int workers, Fun
         }
 
         return failure;
+    }
+
+    private void AddDamage(in SpoolDamage damage)
+    {
+        Damages++;
+        DamagedBytes += damage.Length;
     }
 
     private void Add(RecordType? type, ReadOnlySpan<byte> record)

@@ -8,27 +8,35 @@ namespace SafetyFilter.Audit;
 internal sealed class ExportPlan
 {
     private readonly SortedSet<string> _classifiers = new(StringComparer.Ordinal);
-    private readonly HashSet<(Guid Stream, ulong Sequence)> _withdrawn = [];
+    private readonly HashSet<(Guid Stream, uint Epoch, ulong Sequence)> _withdrawn = [];
 
     /// <summary>Every classifier that any decision names, in the order of their names.</summary>
     public IReadOnlyCollection<string> Classifiers => _classifiers;
 
+    public long Decisions { get; private set; }
+
     public long Unreadable { get; private set; }
 
+    /// <summary>Places with bytes that are no records, and those bytes.</summary>
+    public (long Places, long Bytes) Damages { get; private set; }
+
     /// <summary>Reads the ledger once. Null when all was read; otherwise why not.</summary>
-    public string? Read(ILedgerSource source, CancellationToken stop)
+    public string? Read(ILedgerSource source, ulong from, ulong to, CancellationToken stop)
     {
         var last = Array.Empty<string>();
         var record = new RecordedDecision();
         var visit = new RecordVisit(record, null, _ => last = Note(record, last), _ => Unreadable++);
-        var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { Other = See };
-        return scan.Run(stop);
+        var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { FromUnixNanos = from, ToUnixNanos = to, Other = See };
+        var failure = scan.Run(stop);
+        Damages = (scan.Damages, scan.DamagedBytes);
+        return failure;
     }
 
-    public bool IsWithdrawn(RecordedDecision record) => _withdrawn.Contains((record.Stream, record.Sequence));
+    public bool IsWithdrawn(RecordedDecision record) => _withdrawn.Contains((record.Stream, record.Epoch, record.Sequence));
 
     private string[] Note(RecordedDecision record, string[] last)
     {
+        Decisions++;
         var same = last.Length == record.Classifiers.Count;
         for (var i = 0; same && i < last.Length; i++)
         {
@@ -54,7 +62,7 @@ internal sealed class ExportPlan
         try
         {
             var withdrawal = Withdrawal.Parser.ParseFrom(record);
-            _withdrawn.Add((new Guid(withdrawal.StreamId.Span, bigEndian: true), withdrawal.WithdrawnSequence));
+            _withdrawn.Add((new Guid(withdrawal.StreamId.Span, bigEndian: true), withdrawal.Epoch, withdrawal.WithdrawnSequence));
         }
         catch (Exception error) when (error is InvalidProtocolBufferException or ArgumentException)
         {

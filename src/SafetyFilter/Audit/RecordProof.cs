@@ -8,8 +8,14 @@ namespace SafetyFilter.Audit;
 
 /// <summary>That a record is in a stream's tree, as the first signed checkpoint after it says.</summary>
 /// <param name="Signed">Whether the note is signed by the key that the epoch's own EpochStart names; null when that was not seen.</param>
+/// <param name="Identity">The identity that certified this key; null when none did, or it was not seen.</param>
 internal sealed record RecordProof(
-    ulong Index, ulong TreeSize, TreeHash Leaf, TreeHash Root, IReadOnlyList<TreeHash> Path, string Note, bool IsIncluded, bool? Signed);
+    ulong Index, ulong TreeSize, TreeHash Leaf, TreeHash Root, IReadOnlyList<TreeHash> Path, string Note, bool IsIncluded, bool? Signed, NoteVerifier? Identity)
+{
+    /// <summary>Whether the record is in the tree, the note is signed, and its key certified by one of <paramref name="identities"/> (by any, when there are none).</summary>
+    public bool IsProven(IReadOnlyList<NoteVerifier> identities) =>
+        IsIncluded && Signed == true && Identity is not null && (identities.Count == 0 || identities.Any(one => one.Text == Identity.Text));
+}
 
 /// <summary>
 /// Follows one stream's tree until a checkpoint covers a wanted record. It holds the tree at the last checkpoint and the leaves after
@@ -23,7 +29,7 @@ internal sealed class RecordProofFinder(Guid stream, ulong sequence) : IDisposab
 
     // Leaves of the sequences _first, _first + 1, ...; behind the tree when there is one.
     private readonly List<TreeHash> _pending = [];
-    private readonly Dictionary<uint, NoteVerifier> _keys = [];
+    private readonly Dictionary<uint, (NoteVerifier Key, NoteVerifier? Identity)> _keys = [];
     private ulong _first;
     private CompactRange? _tree;
 
@@ -79,7 +85,9 @@ internal sealed class RecordProofFinder(Guid stream, ulong sequence) : IDisposab
                     var start = EpochStart.Parser.ParseFrom(record);
                     if (NoteVerifier.TryParse(start.EpochKey, out var key))
                     {
-                        _keys[start.Epoch] = key;
+                        var certified = EpochCertificate.TryRead(start, stream, out var identity, out _, out var certificate)
+                            && EpochCertificate.IsGood(start, stream, identity, certificate);
+                        _keys[start.Epoch] = (key, certified ? identity : null);
                     }
 
                     break;
@@ -153,6 +161,6 @@ internal sealed class RecordProofFinder(Guid stream, ulong sequence) : IDisposab
         Proof = new RecordProof(
             proof.Index, text.TreeSize, proof.Leaf, text.Root, path, note.ToString(),
             InclusionProof.Verify(proof.Index, text.TreeSize, proof.Leaf, path, text.Root),
-            _keys.TryGetValue(text.Epoch, out var key) ? note.IsSignedBy(key) : null);
+            _keys.TryGetValue(text.Epoch, out var known) ? note.IsSignedBy(known.Key) : null, known.Identity);
     }
 }

@@ -137,15 +137,61 @@ public sealed class ExportTests : IDisposable
     {
         AuditBench.Decide(_bench, 3);
         var records = _bench.Records();
-        var withdrawal = new Withdrawal { StreamId = records[1].StreamId, WithdrawnSequence = records[1].Sequence };
+        var withdrawal = new Withdrawal { StreamId = records[1].StreamId, Epoch = records[1].Epoch, WithdrawnSequence = records[1].Sequence };
         var plan = new ExportPlan();
 
         Assert.Null(plan.Read(
-            new ListSource([.. records.Select(static one => (RecordType.Decision, one.ToByteArray())), (RecordType.Withdrawal, withdrawal.ToByteArray())]), CancellationToken.None));
+            new ListSource([.. records.Select(static one => (RecordType.Decision, one.ToByteArray())), (RecordType.Withdrawal, withdrawal.ToByteArray())]), 0, ulong.MaxValue, CancellationToken.None));
 
         var read = new RecordedDecision();
         Assert.Equal([false, true, false], records.Select(record => read.TryRead(record.ToByteArray()) is null && plan.IsWithdrawn(read)));
         Assert.Equal(["numbers/alpha", "numbers/beta", "roots/gamma"], plan.Classifiers);
+    }
+
+    [Fact]
+    public void ExportPlan_WithdrawalOfAnotherEpoch_TakesNothingBack()
+    {
+        AuditBench.Decide(_bench, 1);
+        var decision = _bench.Records()[0];
+        var withdrawal = new Withdrawal { StreamId = decision.StreamId, Epoch = decision.Epoch + 1, WithdrawnSequence = decision.Sequence };
+        var plan = new ExportPlan();
+
+        Assert.Null(plan.Read(
+            new ListSource([(RecordType.Decision, decision.ToByteArray()), (RecordType.Withdrawal, withdrawal.ToByteArray())]), 0, ulong.MaxValue, CancellationToken.None));
+
+        var read = new RecordedDecision();
+        Assert.Null(read.TryRead(decision.ToByteArray()));
+        Assert.False(plan.IsWithdrawn(read));
+    }
+
+    [Fact]
+    public void Export_NoDecisions_ExitsWith2AndLeavesTheFileAsItWas()
+    {
+        AuditBench.Decide(_bench, 1);
+        var target = Path.Combine(_folder.FullName, "rows.jsonl");
+        File.WriteAllText(target, "before");
+
+        var (code, _, error) = AuditRun.Run("export", "--format", "jsonl", "--out", target, "--from", "2100-01-01", _bench.Ledger.StreamFolder);
+
+        Assert.Equal(2, code);
+        Assert.Contains("no decisions", error, StringComparison.Ordinal);
+        Assert.Equal("before", File.ReadAllText(target));
+        Assert.Equal([target], Directory.GetFiles(_folder.FullName));
+    }
+
+    [Fact]
+    public void Export_Json_TellsHowManyWereWritten()
+    {
+        AuditBench.Decide(_bench, 4);
+        var target = Path.Combine(_folder.FullName, "rows.jsonl");
+
+        var (code, output, error) = AuditRun.Run("export", "--format", "jsonl", "--json", "--out", target, _bench.Ledger.StreamFolder);
+
+        Assert.True(code == 0, error);
+        using var told = JsonDocument.Parse(output);
+        Assert.Equal(4, told.RootElement.GetProperty("decisions").GetInt32());
+        Assert.Equal(File.ReadAllLines(target).Length, told.RootElement.GetProperty("candidates").GetInt32());
+        Assert.True(told.RootElement.GetProperty("complete").GetBoolean());
     }
 
     [Theory]

@@ -27,11 +27,11 @@ public sealed class ShowTests : IDisposable
 
         var (code, text, error) = AuditRun.Run("show", "--request", record.RequestId, "--policies", Policies(), _bench.Ledger.StreamFolder);
 
-        Assert.True(code == 0, error);
+        Assert.True(code == 1, error);
         foreach (var fact in (string[])[
             record.RequestId, $"Decision {record.Sequence} of", record.Surface, record.PolicyRevision, "roots 1.0.0", Convert.ToHexStringLower(record.Bundles[0].ModelSha256.Span),
             $"Candidate {blocked} '{record.CandidateIds[blocked]}'", "both: numbers/alpha is at least 0.4 and roots/gamma is above 0.3", "reason:    B, severity high",
-            $"numbers/alpha {record.Scores[blocked]:R} (the rule reads it)", $"margin:    {record.Margins[blocked]:R}", "no signed checkpoint"])
+            $"numbers/alpha {record.Scores[blocked]:R} (the rule reads it)", $"margin:    {record.Margins[blocked]:R}", "NOT PROVEN: no signed checkpoint"])
         {
             Assert.Contains(fact, text, StringComparison.Ordinal);
         }
@@ -45,11 +45,63 @@ public sealed class ShowTests : IDisposable
         var (code, text, _) = AuditRun.Run("show", "--candidate", "0", _bench.Ledger.StreamFolder);
         var (_, all, _) = AuditRun.Run("show", "--candidate", "0", "--all", _bench.Ledger.StreamFolder);
 
-        Assert.Equal(0, code);
+        Assert.Equal(1, code);
         Assert.Contains("3 decisions match", text, StringComparison.Ordinal);
         Assert.Single(text.Split('\n'), static line => line.StartsWith("Candidate ", StringComparison.Ordinal));
         Assert.Equal(3, all.Split('\n').Count(static line => line.StartsWith("Decision ", StringComparison.Ordinal)));
         Assert.Contains("not at hand", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Show_CoveredByASignedTree_IsProvenForItsIdentityOnly()
+    {
+        AuditBench.Decide(_bench, 5);
+        var record = _bench.Records()[2];
+        _bench.Ledger.Close();
+        var spool = Path.GetDirectoryName(_bench.Ledger.StreamFolder)!;
+        using var stranger = NoteKey.Generate(EpochCertificate.IdentityName);
+
+        var anybody = AuditRun.Run("show", "--sequence", $"{record.Sequence}", spool);
+        var pinned = AuditRun.Run("show", "--sequence", $"{record.Sequence}", "--identity", Path.Combine(spool, "identity.pub"), spool);
+        var other = AuditRun.Run("show", "--sequence", $"{record.Sequence}", "--identity", stranger.Verifier.Text, spool);
+        var json = AuditRun.Run("show", "--json", "--sequence", $"{record.Sequence}", "--identity", Path.Combine(spool, "identity.pub"), spool);
+
+        Assert.Equal((0, 0, 1, 0), (anybody.Code, pinned.Code, other.Code, json.Code));
+        Assert.Contains("pin it with --identity", anybody.Output, StringComparison.Ordinal);
+        Assert.Contains("verified: the record is in the signed tree", pinned.Output, StringComparison.Ordinal);
+        Assert.Contains("NOT PROVEN", other.Output, StringComparison.Ordinal);
+        using var told = System.Text.Json.JsonDocument.Parse(json.Output);
+        var decision = told.RootElement.GetProperty("decisions")[0];
+        Assert.True(decision.GetProperty("proven").GetBoolean());
+        Assert.Equal(record.CandidateIds, decision.GetProperty("candidates").EnumerateArray().Select(static one => one.GetProperty("candidate_id").GetString()));
+        Assert.Equal(record.Sequence - 1, decision.GetProperty("proof").GetProperty("leaf_index").GetUInt64());
+    }
+
+    [Theory]
+    [InlineData("replay", "--policies", "{policies}")]
+    [InlineData("whatif", "--policy", "{policies}/p.yaml", "--policies", "{policies}")]
+    [InlineData("show", "--candidate", "0")]
+    [InlineData("export", "--format", "jsonl", "--out", "{policies}/rows.jsonl")]
+    public void Audit_AByteOfADecisionFlipped_IsToldAndExitsWith1(params string[] arguments)
+    {
+        AuditBench.Decide(_bench, 5);
+        _bench.Ledger.Close();
+        var damaged = Path.Combine(_folder.FullName, "damaged.seg");
+        File.Copy(Directory.GetFiles(_bench.Ledger.StreamFolder, "*.seg").Single(), damaged);
+        var bytes = File.ReadAllBytes(damaged);
+        var victim = bytes.AsSpan().IndexOf(System.Text.Encoding.UTF8.GetBytes(_bench.Records()[3].RequestId));
+        Assert.True(victim > 0);
+        bytes[victim] ^= 1;
+        File.WriteAllBytes(damaged, bytes);
+        var policies = Policies();
+        var whole = arguments.Select(one => one.Replace("{policies}", policies, StringComparison.Ordinal)).ToArray();
+
+        var (good, _, first) = AuditRun.Run([.. whole, Path.GetDirectoryName(_bench.Ledger.StreamFolder)!]);
+        var (code, _, error) = AuditRun.Run([.. whole, damaged]);
+
+        Assert.True(good == 0, first);
+        Assert.Equal(1, code);
+        Assert.Contains("1 damaged places", error, StringComparison.Ordinal);
     }
 
     [Theory]

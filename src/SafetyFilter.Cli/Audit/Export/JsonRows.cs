@@ -14,7 +14,7 @@ internal sealed class JsonRows(Stream into) : IRowWriter
     {
         for (var candidate = 0; candidate < record.Count; candidate++)
         {
-            Write(record, candidate, withdrawn);
+            Write(_json, record, candidate, withdrawn);
             _json.Flush();
             _json.Reset();
             into.WriteByte((byte)'\n');
@@ -25,38 +25,39 @@ internal sealed class JsonRows(Stream into) : IRowWriter
 
     public ValueTask DisposeAsync() => _json.DisposeAsync();
 
-    private void Write(RecordedDecision record, int candidate, bool withdrawn)
+    /// <summary>One candidate decision as an object.</summary>
+    public static void Write(Utf8JsonWriter json, RecordedDecision record, int candidate, bool withdrawn)
     {
         var rule = record.Rules[(int)record.RuleIndexes[candidate]];
-        _json.WriteStartObject();
-        _json.WriteString("stream", record.Stream.ToString("N"));
-        _json.WriteNumber("epoch", record.Epoch);
-        _json.WriteNumber("sequence", record.Sequence);
-        _json.WriteString("time", RowWords.Time(record).ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture));
-        _json.WriteString("request_id", record[record.Batch.RequestId]);
-        _json.WriteString("surface", record[record.Batch.Surface]);
-        _json.WriteString("territory", record[record.Batch.Territory]);
-        _json.WriteString("age_band", record[record.Batch.AgeBand]);
-        _json.WriteString("experiment", record[record.Batch.Experiment]);
-        _json.WriteString("purpose", record[record.Batch.Purpose]);
-        _json.WriteString("policy", record[record.Policy]);
-        _json.WriteString("policy_revision", record[record.PolicyRevision]);
-        _json.WriteString("candidate_id", record[record.Batch.Ids[candidate]]);
-        _json.WriteString("content_version", record.Batch.ContentVersions.Count > 0 ? record[record.Batch.ContentVersions[candidate]] : default);
-        _json.WriteString("action", RowWords.Name(record.Actions[candidate]));
-        _json.WriteString("rule", record[rule.Id]);
-        _json.WriteString("reason_code", record[rule.ReasonCode]);
-        _json.WriteString("severity", RowWords.Name(rule.Severity));
-        _json.WriteString("basis", RowWords.Name(record.Bases[candidate]));
-        _json.WriteScore("margin", record.Margins[candidate]);
-        _json.WriteBoolean("withdrawn", withdrawn);
-        _json.WriteStartObject("scores");
+        json.WriteStartObject();
+        json.WriteString("stream", record.Stream.ToString("N"));
+        json.WriteNumber("epoch", record.Epoch);
+        json.WriteNumber("sequence", record.Sequence);
+        json.WriteString("time", RowWords.Time(record).ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture));
+        json.WriteString("request_id", record[record.Batch.RequestId]);
+        json.WriteString("surface", record[record.Batch.Surface]);
+        json.WriteString("territory", record[record.Batch.Territory]);
+        json.WriteString("age_band", record[record.Batch.AgeBand]);
+        json.WriteString("experiment", record[record.Batch.Experiment]);
+        json.WriteString("purpose", record[record.Batch.Purpose]);
+        json.WriteString("policy", record[record.Policy]);
+        json.WriteString("policy_revision", record[record.PolicyRevision]);
+        json.WriteString("candidate_id", record[record.Batch.Ids[candidate]]);
+        json.WriteString("content_version", record.Batch.ContentVersions.Count > 0 ? record[record.Batch.ContentVersions[candidate]] : default);
+        json.WriteString("action", RowWords.Name(record.Actions[candidate]));
+        json.WriteString("rule", record[rule.Id]);
+        json.WriteString("reason_code", record[rule.ReasonCode]);
+        json.WriteString("severity", RowWords.Name(rule.Severity));
+        json.WriteString("basis", RowWords.Name(record.Bases[candidate]));
+        json.WriteScore("margin", record.Margins[candidate]);
+        json.WriteBoolean("withdrawn", withdrawn);
+        json.WriteStartObject("scores");
         for (var row = 0; row < record.Classifiers.Count; row++)
         {
-            _json.WriteScore(record.Text(record.Classifiers[row].Name), record.Scores.Row(row)[candidate]);
+            json.WriteScore(record.Text(record.Classifiers[row].Name), record.Scores.Row(row)[candidate]);
         }
 
-        _json.WriteEndObject();
-        _json.WriteEndObject();
+        json.WriteEndObject();
+        json.WriteEndObject();
     }
 }

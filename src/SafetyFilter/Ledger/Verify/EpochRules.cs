@@ -177,18 +177,14 @@ internal sealed class EpochRules(Guid stream, VerifierOptions options, Verdict v
             return;
         }
 
-        if (!NoteVerifier.TryParse(start.Identity, out var identity) || !NoteVerifier.TryParse(start.EpochKey, out var key)
-            || key.Name != CheckpointText.KeyNameOf(stream, start.Epoch) || !SignedNote.TryParse(start.Certificate, out var certificate)
-            || start.PreviousRoot.Length != TreeHash.Length)
+        if (!EpochCertificate.TryRead(start, stream, out var identity, out var key, out var certificate))
         {
             verdict.Find(FindingKind.Signature, place, $"the identity, key, certificate or root of epoch {start.Epoch} cannot be read");
             return;
         }
 
         Key = key;
-        var text = EpochCertificate.Text(
-            stream, start.Epoch, start.EpochKey, start.BootNonce.Span, start.PreviousSequence, TreeHash.Read(start.PreviousRoot.Span));
-        if (certificate.Text != text || !certificate.IsSignedBy(identity))
+        if (!EpochCertificate.IsGood(start, stream, identity, certificate))
         {
             verdict.Find(FindingKind.Signature, place, $"the certificate of epoch {start.Epoch} is not for its key, run and tree, or not by its identity");
             return;
