@@ -13,12 +13,12 @@ namespace SafetyFilter.Cli.Audit;
 /// </summary>
 internal sealed class ExportCommand
 {
-    private readonly LedgerArguments _ledger = new(byTime: true);
+    private readonly LedgerArguments _ledger = new(byTime: true, byGroup: true);
     private readonly ArchiveArguments _archives = new();
     private readonly Option<string> _format = new Option<string>("--format") { Description = "parquet, jsonl, or dsa: statements of reasons for the EU's DSA Transparency Database.", Required = true }
         .AcceptOnlyFromAmong("parquet", "jsonl", "dsa");
 
-    private readonly Option<string> _out = new("--out") { Description = "The file to write; one that exists is replaced.", HelpName = "PATH", Required = true };
+    private readonly Option<string> _out = new("--out") { Description = "The file to write; one that exists is replaced. With --group one per partition: rows.3.parquet for rows.parquet.", HelpName = "PATH", Required = true };
     private readonly Option<string?> _mapping = new("--mapping") { Description = "dsa: a JSON object from reason codes to STATEMENT_CATEGORY_*; adds to the built-in one.", HelpName = "FILE" };
     private readonly Option<string[]> _contentType = new("--content-type") { Description = "dsa: CONTENT_TYPE_*; repeatable.", DefaultValueFactory = static _ => ["CONTENT_TYPE_VIDEO"] };
     private readonly Option<string[]> _territory = new("--territory") { Description = "dsa: where restrictions hold, two-letter codes of EU/EEA countries; by default all of the EU.", DefaultValueFactory = static _ => [] };
@@ -54,39 +54,66 @@ internal sealed class ExportCommand
 
         using (archives)
         {
-            var plan = new ExportPlan();
-            if ((plan.Read(source, times.From, times.To, stop) ?? (plan.Decisions == 0 ? "There are no decisions to export. Check --from and --to." : null)) is { } failure)
-            {
-                errors.WriteLine(failure);
-                return AuditCommand.Unreadable;
-            }
-
-            // Aside first: a file that is there is replaced by a whole one or not at all.
-            var path = parsed.GetValue(_out)!;
-            var aside = path + ".partial";
+            var told = new Tally();
             try
             {
-                var written = await WriteAsync(parsed, source, times, archives, plan, statements, aside, stop);
-                if (written.Failure is not null)
+                var failure = _ledger.Run(
+                    parsed, source, (part, token) => ExportAsync(parsed, part, times, archives, statements, told, token).GetAwaiter().GetResult(), out var shared, stop)
+                    ?? (told.Decisions + told.Unreadable == 0 ? "There are no decisions to export. Check --from and --to." : null);
+                if (failure is null)
                 {
-                    errors.WriteLine($"{written.Failure} '{path}' is as it was.");
-                    File.Delete(aside);
-                    return AuditCommand.Unreadable;
+                    return Tell(parsed, told, shared);
                 }
 
-                File.Move(aside, path, overwrite: true);
-                return Tell(parsed, plan, written.Decisions, written.Candidates, path);
+                errors.WriteLine(failure);
             }
             catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
             {
-                errors.WriteLine($"'{path}' cannot be written: {problem.Message}");
-                return AuditCommand.Unreadable;
+                errors.WriteLine($"'{parsed.GetValue(_out)}' cannot be written: {problem.Message}");
             }
+
+            return AuditCommand.Unreadable;
         }
     }
 
-    private async Task<(string? Failure, long Decisions, long Candidates)> WriteAsync(
-        ParseResult parsed, ILedgerSource source, (ulong From, ulong To) times, Archives archives, ExportPlan plan, StatementOptions statements, string path, CancellationToken stop)
+    private async Task<string?> ExportAsync(
+        ParseResult parsed, ILedgerSource source, (ulong From, ulong To) times, Archives archives, StatementOptions statements, Tally told, CancellationToken stop)
+    {
+        var plan = new ExportPlan();
+        if (plan.Read(source, times.From, times.To, stop) is { } failure)
+        {
+            return failure;
+        }
+
+        if (plan.Decisions + plan.Unreadable == 0)
+        {
+            return null;
+        }
+
+        // Aside first: a file that is there is replaced by a whole one or not at all.
+        var path = parsed.GetValue(_out)!;
+        path = source is TopicSource { Partition: { } number } ? Path.ChangeExtension(path, $"{number}{Path.GetExtension(path)}") : path;
+        var aside = path + ".partial";
+        try
+        {
+            if (await WriteAsync(parsed, source, times, archives, plan, statements, aside, told, stop) is { } unread)
+            {
+                return $"{unread} '{path}' is as it was.";
+            }
+
+            File.Move(aside, path, overwrite: true);
+            told.Add(plan, path);
+            return null;
+        }
+        finally
+        {
+            File.Delete(aside);
+        }
+    }
+
+    private async Task<string?> WriteAsync(
+        ParseResult parsed, ILedgerSource source, (ulong From, ulong To) times, Archives archives, ExportPlan plan, StatementOptions statements, string path, Tally told,
+        CancellationToken stop)
     {
         await using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, 1 << 18);
         await using IRowWriter rows = parsed.GetValue(_format) switch
@@ -95,52 +122,56 @@ internal sealed class ExportCommand
             "jsonl" => new JsonRows(file),
             _ => new StatementRows(file, statements),
         };
-        var (decisions, candidates) = (0L, 0L);
+        var (decisions, candidates) = (told.Decisions, told.Candidates);
         var progress = new Progress(parsed.InvocationConfiguration.Error, "export");
         var visit = new RecordVisit(
             new RecordedDecision(),
             archives.Opener,
             record =>
             {
-                decisions++;
-                candidates += record.Count;
-                progress.Reached(decisions, candidates);
+                progress.Reached(++decisions, candidates += record.Count);
 
                 // Runs on this thread; only a full row group waits, for the file.
                 rows.WriteAsync(record, plan.IsWithdrawn(record)).AsTask().GetAwaiter().GetResult();
             },
             static _ => { });
         var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { FromUnixNanos = times.From, ToUnixNanos = times.To };
-        return (scan.Run(stop), decisions, candidates);
+        return scan.Run(stop);
     }
 
-    private int Tell(ParseResult parsed, ExportPlan plan, long decisions, long candidates, string path)
+    private int Tell(ParseResult parsed, Tally told, GroupShare? shared)
     {
         var errors = parsed.InvocationConfiguration.Error;
-        if (plan.Damages.Places > 0)
+        if (told.Damages.Places > 0)
         {
-            errors.WriteLine(DamageLine.Text(plan.Damages.Places, plan.Damages.Bytes));
+            errors.WriteLine(DamageLine.Text(told.Damages.Places, told.Damages.Bytes));
         }
 
-        var code = plan.Unreadable > 0 || plan.Damages.Places > 0 ? AuditCommand.Findings : AuditCommand.Verified;
-        if (parsed.GetValue(_json))
-        {
-            parsed.InvocationConfiguration.Output.WriteLine(JsonText.Write(json =>
-            {
-                json.WriteBoolean("complete", code == AuditCommand.Verified);
-                json.WriteString("path", path);
-                json.WriteNumber("decisions", decisions);
-                json.WriteNumber("candidates", candidates);
-                json.WriteNumber("unreadable", plan.Unreadable);
-                DamageLine.Write(json, plan.Damages.Places, plan.Damages.Bytes);
-            }));
-        }
-        else
+        var code = told.Unreadable > 0 || told.Damages.Places > 0 ? AuditCommand.Findings : AuditCommand.Verified;
+        if (!parsed.GetValue(_json))
         {
             errors.WriteLine(string.Create(
-                CultureInfo.InvariantCulture, $"{candidates:N0} candidate decisions read, {plan.Unreadable:N0} records unreadable; written to '{path}'"));
+                CultureInfo.InvariantCulture, $"{told.Candidates:N0} candidate decisions read, {told.Unreadable:N0} records unreadable; written to '{string.Join("', '", told.Paths)}'"));
+            if (shared is not null)
+            {
+                errors.WriteLine(shared);
+            }
+
+            return code;
         }
 
+        parsed.InvocationConfiguration.Output.WriteLine(JsonText.Write(json =>
+        {
+            json.WriteBoolean("complete", code == AuditCommand.Verified);
+            json.WriteStartArray("paths");
+            told.Paths.ForEach(json.WriteStringValue);
+            json.WriteEndArray();
+            json.WriteNumber("decisions", told.Decisions);
+            json.WriteNumber("candidates", told.Candidates);
+            json.WriteNumber("unreadable", told.Unreadable);
+            DamageLine.Write(json, told.Damages.Places, told.Damages.Bytes);
+            shared?.Write(json, "exported");
+        }));
         return code;
     }
 
@@ -185,5 +216,28 @@ internal sealed class ExportCommand
 
         var territories = parsed.GetValue(_territory) is { Length: > 0 } named ? named : StatementOfReasons.EuropeanUnion;
         return new StatementOptions(categories, parsed.GetValue(_contentType)!, [.. territories.Order(StringComparer.Ordinal)], date, parsed.GetValue(_dateAttribute));
+    }
+
+    /// <summary>What whole files hold.</summary>
+    private sealed class Tally
+    {
+        public long Decisions { get; private set; }
+
+        public long Candidates { get; private set; }
+
+        public long Unreadable { get; private set; }
+
+        public (long Places, long Bytes) Damages { get; private set; }
+
+        public List<string> Paths { get; } = [];
+
+        public void Add(ExportPlan plan, string path)
+        {
+            Decisions += plan.Decisions;
+            Candidates += plan.Candidates;
+            Unreadable += plan.Unreadable;
+            Damages = (Damages.Places + plan.Damages.Places, Damages.Bytes + plan.Damages.Bytes);
+            Paths.Add(path);
+        }
     }
 }

@@ -1,11 +1,13 @@
 using System.CommandLine;
+using System.Text.Json;
 using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Cli.Audit;
 
 /// <summary>The arguments by which every audit command is told which ledger it reads.</summary>
 /// <param name="byTime">Whether the command takes the records between two times itself, so that --from and --to hold for files too.</param>
-internal sealed class LedgerArguments(bool byTime = false)
+/// <param name="byGroup">Whether the command can share a topic with other workers.</param>
+internal sealed class LedgerArguments(bool byTime = false, bool byGroup = false)
 {
     private readonly Argument<string[]> _paths = new("path")
     {
@@ -29,6 +31,12 @@ internal sealed class LedgerArguments(bool byTime = false)
         DefaultValueFactory = static _ => [],
     };
 
+    private readonly Option<string?> _group = new("--group")
+    {
+        Description = "Share the topic's partitions with other workers that name the same consumer group. A partition is committed when it is done. Use a new name for every question.",
+        HelpName = "NAME",
+    };
+
     public void AddTo(Command command)
     {
         command.Arguments.Add(_paths);
@@ -37,6 +45,32 @@ internal sealed class LedgerArguments(bool byTime = false)
         command.Options.Add(_from);
         command.Options.Add(_to);
         command.Options.Add(_settings);
+        if (byGroup)
+        {
+            command.Options.Add(_group);
+        }
+    }
+
+    /// <summary>Whether other workers read other parts of the topic.</summary>
+    public bool IsShared(ParseResult parsed) => byGroup && parsed.GetValue(_group) is not null;
+
+    /// <summary>
+    /// Does the command's work on the source; with a group on one after another of the partitions that it gives to this worker.
+    /// Of what the work returns, only a null means that what it found counts.
+    /// </summary>
+    /// <param name="shared">With a group, how the partitions went; else null.</param>
+    public string? Run(ParseResult parsed, ILedgerSource source, Func<ILedgerSource, CancellationToken, string?> work, out GroupShare? shared, CancellationToken stop)
+    {
+        shared = null;
+        if (!byGroup || parsed.GetValue(_group) is not { } name)
+        {
+            return work(source, stop);
+        }
+
+        var group = new TopicGroup((TopicSource)source, name);
+        var failure = group.Run(work, stop);
+        shared = new GroupShare(group.Finished, group.AlreadyDone, group.Lost);
+        return failure;
     }
 
     /// <summary>What was asked for (a <see cref="SpoolSource"/> or a <see cref="TopicSource"/>), or null with a message.</summary>
@@ -52,6 +86,12 @@ internal sealed class LedgerArguments(bool byTime = false)
             }
 
             error = "Name either paths or a topic, not both.";
+            return null;
+        }
+
+        if (IsShared(parsed))
+        {
+            error = "--group shares the partitions of a topic: it needs --topic.";
             return null;
         }
 
@@ -139,5 +179,33 @@ internal sealed class LedgerArguments(bool byTime = false)
     {
         error = text;
         return null;
+    }
+}
+
+/// <summary>What became of a topic's partitions at one worker of a group.</summary>
+/// <param name="Finished">Done here: what the worker tells is of these.</param>
+/// <param name="AlreadyDone">Done before, by this or another worker.</param>
+/// <param name="Lost">Taken away before their end, and in nothing that the worker tells.</param>
+internal sealed record GroupShare(IReadOnlyCollection<int> Finished, IReadOnlyCollection<int> AlreadyDone, IReadOnlyCollection<int> Lost)
+{
+    public override string ToString() =>
+        $"partitions [{string.Join(' ', Finished)}] done here, [{string.Join(' ', AlreadyDone)}] before, [{string.Join(' ', Lost)}] taken over by others";
+
+    /// <summary>As a member <c>partitions</c>.</summary>
+    public void Write(Utf8JsonWriter json, string finished)
+    {
+        json.WriteStartObject("partitions");
+        foreach (var (name, numbers) in new[] { (finished, Finished), ("already_" + finished, AlreadyDone), ("lost", Lost) })
+        {
+            json.WriteStartArray(name);
+            foreach (var number in numbers)
+            {
+                json.WriteNumberValue(number);
+            }
+
+            json.WriteEndArray();
+        }
+
+        json.WriteEndObject();
     }
 }

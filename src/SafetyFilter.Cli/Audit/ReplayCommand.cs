@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using SafetyFilter.Audit;
+using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Cli.Audit;
 
@@ -11,7 +12,7 @@ namespace SafetyFilter.Cli.Audit;
 /// </summary>
 internal sealed class ReplayCommand
 {
-    private readonly LedgerArguments _ledger = new(byTime: true);
+    private readonly LedgerArguments _ledger = new(byTime: true, byGroup: true);
     private readonly ArchiveArguments _archives = new();
     private readonly Option<int> _workers = new("--workers")
     {
@@ -58,21 +59,9 @@ internal sealed class ReplayCommand
             var most = parsed.GetValue(_most);
             var report = new ReplayReport(most);
             var progress = new Progress(errors, "replay");
-            var scan = new DecisionScan<ReplayWork>(
-                source,
-                Math.Max(1, parsed.GetValue(_workers)),
-                () => new ReplayWork(archives.Policies, archives.Bundles, archives.Opener, most),
-                work =>
-                {
-                    report.Take(work.Report);
-                    progress.Reached(report.Decisions, report.Candidates);
-                })
-            {
-                FromUnixNanos = times.From,
-                ToUnixNanos = times.To,
-                Other = archives.See,
-            };
-            var failure = scan.Run(stop) ?? (report.Decisions == 0 ? "There are no decisions to replay." : null);
+            var repeats = 0L;
+            var damages = (Places: 0L, Bytes: 0L);
+            var failure = _ledger.Run(parsed, source, Replay, out var shared, stop) ?? (report.Decisions == 0 ? "There are no decisions to replay." : null);
             foreach (var problem in archives.Problems)
             {
                 errors.WriteLine($"note: {problem}");
@@ -84,19 +73,48 @@ internal sealed class ReplayCommand
                 return AuditCommand.Unreadable;
             }
 
-            var equal = report.IsEqual(parsed.GetValue(_allowMissing)) && scan.Damages == 0;
-            if (scan.Damages > 0)
+            var equal = report.IsEqual(parsed.GetValue(_allowMissing)) && damages.Places == 0;
+            if (damages.Places > 0)
             {
-                errors.WriteLine(DamageLine.Text(scan.Damages, scan.DamagedBytes));
+                errors.WriteLine(DamageLine.Text(damages.Places, damages.Bytes));
             }
 
             var output = parsed.InvocationConfiguration.Output;
-            output.WriteLine(parsed.GetValue(_json) ? Json(report, equal, scan) : Text(report, equal, progress.Elapsed));
+            output.WriteLine(parsed.GetValue(_json) ? Json(report, equal, repeats, damages, shared) : Text(report, equal, shared, progress.Elapsed));
             return equal ? AuditCommand.Verified : AuditCommand.Findings;
+
+            string? Replay(ILedgerSource part, CancellationToken token)
+            {
+                // Counts only once all was read: a partition may be taken away before.
+                var found = new ReplayReport(most);
+                var scan = new DecisionScan<ReplayWork>(
+                    part,
+                    Math.Max(1, parsed.GetValue(_workers)),
+                    () => new ReplayWork(archives.Policies, archives.Bundles, archives.Opener, most),
+                    work =>
+                    {
+                        found.Take(work.Report);
+                        progress.Reached(report.Decisions + found.Decisions, report.Candidates + found.Candidates);
+                    })
+                {
+                    FromUnixNanos = times.From,
+                    ToUnixNanos = times.To,
+                    Other = archives.See,
+                };
+                if (scan.Run(token) is { } problem)
+                {
+                    return problem;
+                }
+
+                report.Take(found);
+                repeats += scan.Repeats;
+                damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
+                return null;
+            }
         }
     }
 
-    private static string Text(ReplayReport report, bool equal, TimeSpan elapsed)
+    private static string Text(ReplayReport report, bool equal, GroupShare? shared, TimeSpan elapsed)
     {
         var text = new StringWriter(CultureInfo.InvariantCulture);
         foreach (var one in report.Differences)
@@ -121,11 +139,16 @@ internal sealed class ReplayCommand
             $"{report.Decisions:N0} decisions over {report.Candidates:N0} candidates in {elapsed.TotalSeconds:N2} s ({report.Candidates / elapsed.TotalSeconds:N0}/s): "
             + $"{report.Equal:N0} equal, {report.Different:N0} different, {report.NotRecomputableCount:N0} not recomputable; "
             + $"{report.Rescored:N0} also scored again from their inputs"));
+        if (shared is not null)
+        {
+            text.WriteLine(shared);
+        }
+
         text.Write(equal ? "EQUAL" : "NOT EQUAL");
         return text.ToString();
     }
 
-    private static string Json(ReplayReport report, bool equal, DecisionScan<ReplayWork> scan) => JsonText.Write(json =>
+    private static string Json(ReplayReport report, bool equal, long repeats, (long Places, long Bytes) damages, GroupShare? shared) => JsonText.Write(json =>
     {
         json.WriteBoolean("equal", equal);
         json.WriteNumber("decisions", report.Decisions);
@@ -133,8 +156,9 @@ internal sealed class ReplayCommand
         json.WriteNumber("equal_decisions", report.Equal);
         json.WriteNumber("different_decisions", report.Different);
         json.WriteNumber("rescored_decisions", report.Rescored);
-        json.WriteNumber("repeats", scan.Repeats);
-        DamageLine.Write(json, scan.Damages, scan.DamagedBytes);
+        json.WriteNumber("repeats", repeats);
+        DamageLine.Write(json, damages.Places, damages.Bytes);
+        shared?.Write(json, "replayed");
         json.WriteNumber("difference_count", report.DifferenceCount);
         json.WriteStartArray("differences");
         foreach (var one in report.Differences)

@@ -11,7 +11,7 @@ namespace SafetyFilter.Cli.Audit;
 /// </summary>
 internal sealed class VerifyCommand
 {
-    private readonly LedgerArguments _ledger = new();
+    private readonly LedgerArguments _ledger = new(byGroup: true);
     private readonly IdentityOption _identities = new();
     private readonly Option<string[]> _receipts = new("--receipts")
     {
@@ -26,11 +26,6 @@ internal sealed class VerifyCommand
     };
 
     private readonly Option<bool> _strict = new("--strict") { Description = "Also admitted gaps, unsigned epochs and what cannot be proven are findings." };
-    private readonly Option<string?> _group = new("--group")
-    {
-        Description = "Share the topic's partitions with other workers that name the same consumer group. A partition is committed when it is verified.",
-    };
-
     private readonly Option<bool> _json = new("--json") { Description = "Print the verdict as one JSON object." };
     private readonly Option<bool> _progress = new("--progress") { Description = "Tell on stderr how far reading is, also when it is no terminal." };
 
@@ -43,7 +38,6 @@ internal sealed class VerifyCommand
         command.Options.Add(verify._receipts);
         command.Options.Add(verify._checkpoints);
         command.Options.Add(verify._strict);
-        command.Options.Add(verify._group);
         command.Options.Add(verify._json);
         command.Options.Add(verify._progress);
         command.SetAction((parsed, stop) => Task.FromResult(verify.Run(parsed, stop)));
@@ -64,9 +58,8 @@ internal sealed class VerifyCommand
         var report = new VerifyReport(options);
         try
         {
-            error = parsed.GetValue(_group) is { } group
-                ? ReadGroup((TopicSource)source, group, options, errors, parsed.GetValue(_progress), report, stop)
-                : Read(source, options, errors, parsed.GetValue(_progress), report, stop);
+            error = _ledger.Run(parsed, source, (part, token) => Read(part, options, errors, parsed.GetValue(_progress), report, token), out var shared, stop);
+            report.Partitions = shared;
         }
         catch (OperationCanceledException)
         {
@@ -95,13 +88,6 @@ internal sealed class VerifyCommand
     private VerifierOptions? Options(ParseResult parsed, ILedgerSource source, out string error)
     {
         error = "";
-        var isGroup = parsed.GetValue(_group) is not null;
-        if (isGroup && source is not TopicSource { From: { Offset: null, Time: null }, To: { Offset: null, Time: null } })
-        {
-            error = "--group is for whole topics: it needs --topic, and goes without --from and --to.";
-            return null;
-        }
-
         if (_identities.Read(parsed, out error) is not { } identities)
         {
             return null;
@@ -124,46 +110,37 @@ internal sealed class VerifyCommand
             Checkpoints = known.Count > 0 ? known : null,
             Strict = parsed.GetValue(_strict),
             EndIsCut = source is TopicSource { To: not { Offset: null, Time: null } },
-            OtherStreamsExist = isGroup,
+            OtherStreamsExist = _ledger.IsShared(parsed),
         };
     }
 
     private static string? Read(
         ILedgerSource source, VerifierOptions options, TextWriter errors, bool showsProgress, VerifyReport report, CancellationToken stop)
     {
+        // Counts only once all was read: a partition may be taken away before.
         var verifier = new LedgerVerifier(options);
-        report.Add(verifier);
-        using var progress = new ReadProgress(errors, () => (verifier.Records, verifier.Bytes), () => source switch
+        string? failure;
+        using (var progress = new ReadProgress(errors, () => (verifier.Records, verifier.Bytes), () => source switch
         {
             SpoolSource { Bytes: > 0 } files => (double)verifier.Bytes / files.Bytes,
             TopicSource { Messages: > 0 } topic => (double)verifier.Records / topic.Messages,
             _ => null,
-        });
-        progress.Start(showsProgress);
-        if (source is SpoolSource spool)
+        }))
         {
-            verifier.AddSpool(spool, out var error, stop);
-            return error;
+            progress.Start(showsProgress);
+            if (source is SpoolSource spool)
+            {
+                verifier.AddSpool(spool, out failure, stop);
+            }
+            else
+            {
+                failure = source.Read(verifier.Add, verifier.AddDamage, stop);
+                verifier.Finish();
+                failure ??= verifier.Records == 0 ? $"{source} holds no records: nothing to verify. If it had any, they are gone or expired." : null;
+            }
         }
 
-        var failure = source.Read(verifier.Add, verifier.AddDamage, stop);
-        verifier.Finish();
-        return failure ?? (verifier.Records == 0 ? $"{source} holds no records: nothing to verify. If it had any, they are gone or expired." : null);
-    }
-
-    private static string? ReadGroup(
-        TopicSource source, string group, VerifierOptions options, TextWriter errors, bool showsProgress, VerifyReport report, CancellationToken stop)
-    {
-        using var worker = new TopicGroup(source, group, () => new LedgerVerifier(options));
-        using var progress = new ReadProgress(errors, () => (worker.Records, worker.Bytes), static () => null);
-        progress.Start(showsProgress);
-        var failure = worker.Run(stop);
-        foreach (var verifier in worker.Verified)
-        {
-            report.Add(verifier);
-        }
-
-        report.Partitions = (worker.Finished, worker.AlreadyDone, worker.Lost);
+        report.Add(verifier);
         return failure;
     }
 }

@@ -13,7 +13,7 @@ internal sealed class VerifyReport(VerifierOptions options)
     private readonly List<LedgerVerifier> _verifiers = [];
 
     /// <summary>With a consumer group: partitions verified here, verified before by others, and taken away before their end.</summary>
-    public (IReadOnlyCollection<int> Finished, IReadOnlyCollection<int> AlreadyDone, IReadOnlyCollection<int> Lost)? Partitions { get; set; }
+    public GroupShare? Partitions { get; set; }
 
     public int ExitCode => _verifiers.TrueForAll(static one => one.IsVerified) && options.Receipts is not { Failed: > 0 } ? AuditCommand.Verified : AuditCommand.Findings;
 
@@ -64,11 +64,9 @@ internal sealed class VerifyReport(VerifierOptions options)
             output.WriteLine($"{known.Count:N0} checkpoints from elsewhere: {known.Matched:N0} in the ledger, {known.Differing:N0} not, {known.Outside:N0} not comparable");
         }
 
-        if (Partitions is var (finished, done, lost))
+        if (Partitions is not null)
         {
-            output.WriteLine(
-                $"partitions verified here: [{string.Join(' ', finished)}], before by this group: [{string.Join(' ', done)}], " +
-                $"taken away before their end: [{string.Join(' ', lost)}]");
+            output.WriteLine(Partitions);
         }
 
         output.WriteLine(findings == 0 ? "VERIFIED" : $"NOT VERIFIED: {findings:N0} findings");
@@ -135,25 +133,7 @@ internal sealed class VerifyReport(VerifierOptions options)
             json.WriteEndObject();
         }
 
-        if (Partitions is var (finished, done, lost))
-        {
-            json.WriteStartObject("partitions");
-            Write("verified", finished);
-            Write("already_verified", done);
-            Write("lost", lost);
-            json.WriteEndObject();
-        }
-
-        void Write(string name, IEnumerable<int> numbers)
-        {
-            json.WriteStartArray(name);
-            foreach (var number in numbers)
-            {
-                json.WriteNumberValue(number);
-            }
-
-            json.WriteEndArray();
-        }
+        Partitions?.Write(json, "verified");
     }
 
     private void WriteStreams(Utf8JsonWriter json)

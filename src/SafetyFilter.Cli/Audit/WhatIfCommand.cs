@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using SafetyFilter.Audit;
+using SafetyFilter.Ledger;
 using SafetyFilter.Decisions;
 using SafetyFilter.Policy;
 using Spectre.Console;
@@ -13,7 +14,7 @@ namespace SafetyFilter.Cli.Audit;
 /// </summary>
 internal sealed class WhatIfCommand
 {
-    private readonly LedgerArguments _ledger = new(byTime: true);
+    private readonly LedgerArguments _ledger = new(byTime: true, byGroup: true);
     private readonly ArchiveArguments _archives = new();
     private readonly Option<string[]> _policy = new("--policy") { Description = "The policy file to try. Repeatable.", HelpName = "FILE", Required = true };
     private readonly Option<string?> _surface = new("--surface") { Description = "Only this surface; by default all that the policy names." };
@@ -54,43 +55,62 @@ internal sealed class WhatIfCommand
                 proposed, archives.Policies, parsed.GetValue(_surface), asOf, asOf ?? DateTimeOffset.UtcNow.ToUnixTimeMilliseconds(), parsed.GetValue(_examples));
             var report = new WhatIfReport(question.Examples);
             var progress = new Progress(errors, "whatif");
-            var scan = new DecisionScan<WhatIfWork>(
-                source,
-                Math.Max(1, parsed.GetValue(_workers)),
-                () => new WhatIfWork(question, archives.Opener),
-                work =>
-                {
-                    report.Take(work.Report);
-                    progress.Reached(report.Decisions, report.Candidates);
-                })
-            {
-                FromUnixNanos = times.From,
-                ToUnixNanos = times.To,
-                Other = archives.See,
-            };
-            var failure = scan.Run(stop);
+            var damages = (Places: 0L, Bytes: 0L);
+            var failure = _ledger.Run(parsed, source, Ask, out var shared, stop);
             if ((failure ?? Nothing(report, proposed)) is { } problem)
             {
                 errors.WriteLine(problem);
                 return AuditCommand.Unreadable;
             }
 
-            if (scan.Damages > 0)
+            if (damages.Places > 0)
             {
-                errors.WriteLine(DamageLine.Text(scan.Damages, scan.DamagedBytes));
+                errors.WriteLine(DamageLine.Text(damages.Places, damages.Bytes));
             }
 
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(_json))
             {
-                output.WriteLine(WhatIfJson.Write(report, scan.Damages, scan.DamagedBytes));
+                output.WriteLine(WhatIfJson.Write(report, damages, shared));
             }
             else
             {
                 Print(output, report);
+                if (shared is not null)
+                {
+                    output.WriteLine(shared);
+                }
             }
 
-            return report.Changes.Count == 0 && report.NotRecomputable.Count == 0 && scan.Damages == 0 ? AuditCommand.Verified : AuditCommand.Findings;
+            return report.Changes.Count == 0 && report.NotRecomputable.Count == 0 && damages.Places == 0 ? AuditCommand.Verified : AuditCommand.Findings;
+
+            string? Ask(ILedgerSource part, CancellationToken token)
+            {
+                // Counts only once all was read: a partition may be taken away before.
+                var found = new WhatIfReport(question.Examples);
+                var scan = new DecisionScan<WhatIfWork>(
+                    part,
+                    Math.Max(1, parsed.GetValue(_workers)),
+                    () => new WhatIfWork(question, archives.Opener),
+                    work =>
+                    {
+                        found.Take(work.Report);
+                        progress.Reached(report.Decisions + found.Decisions, report.Candidates + found.Candidates);
+                    })
+                {
+                    FromUnixNanos = times.From,
+                    ToUnixNanos = times.To,
+                    Other = archives.See,
+                };
+                if (scan.Run(token) is { } unread)
+                {
+                    return unread;
+                }
+
+                report.Take(found);
+                damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
+                return null;
+            }
         }
     }
 

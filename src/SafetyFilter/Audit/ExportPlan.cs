@@ -15,6 +15,8 @@ internal sealed class ExportPlan
 
     public long Decisions { get; private set; }
 
+    public long Candidates { get; private set; }
+
     public long Unreadable { get; private set; }
 
     /// <summary>Places with bytes that are no records, and those bytes.</summary>
@@ -37,6 +39,7 @@ internal sealed class ExportPlan
     private string[] Note(RecordedDecision record, string[] last)
     {
         Decisions++;
+        Candidates += record.Count;
         var same = last.Length == record.Classifiers.Count;
         for (var i = 0; same && i < last.Length; i++)
         {

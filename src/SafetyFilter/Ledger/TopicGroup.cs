@@ -4,22 +4,20 @@ using Confluent.Kafka;
 namespace SafetyFilter.Ledger;
 
 /// <summary>
-/// Verifies those partitions of a topic that a consumer group gives to this worker, each with its own verifier, to what is their end when
-/// they are assigned. A partition is committed when it is verified, so that a worker that joins later does not do it again;
-/// one that is taken away before is begun anew by whoever gets it.
+/// Shares a topic's partitions out among workers that name the same consumer group. The group only leases: each partition that it gives to
+/// this worker is read by an ordinary source of its own, one after another, and committed when its work is done, so that a worker
+/// that joins later does not do it again. The work of one that is taken away before is stopped, its result is to be dropped, and whoever gets it
+/// begins anew.
 /// </summary>
-internal sealed class TopicGroup(TopicSource source, string group, Func<LedgerVerifier> create) : IDisposable
+internal sealed class TopicGroup(TopicSource source, string group)
 {
-    private readonly Dictionary<int, Share> _open = [];
+    private readonly Queue<PartitionRange> _waiting = new();
     private readonly SortedSet<int> _finished = [];
     private readonly SortedSet<int> _alreadyDone = [];
     private readonly SortedSet<int> _lost = [];
-    private readonly List<LedgerVerifier> _verified = [];
+    private Lease? _lease;
     private bool _isAssigned;
     private string? _trouble;
-
-    /// <summary>One for each finished partition.</summary>
-    public IReadOnlyList<LedgerVerifier> Verified => _verified;
 
     public IReadOnlyCollection<int> Finished => _finished;
 
@@ -29,12 +27,12 @@ internal sealed class TopicGroup(TopicSource source, string group, Func<LedgerVe
     /// <summary>Taken away before their end: not finished by this worker.</summary>
     public IReadOnlyCollection<int> Lost => _lost;
 
-    public long Records => _verified.Sum(static one => one.Records) + _open.Values.Sum(static one => one.Verifier.Records);
-
-    public long Bytes => _verified.Sum(static one => one.Bytes) + _open.Values.Sum(static one => one.Verifier.Bytes);
-
-    /// <summary>Returns when all partitions that it was given are done. Null when something was verified; otherwise why not.</summary>
-    public string? Run(CancellationToken stop)
+    /// <summary>Returns when all partitions that it was given are done. Null when something was; otherwise why not.</summary>
+    /// <param name="work">
+    /// Reads one partition, on another thread than the caller's but never two at a time. Null when it did; then, and only then, what it found counts.
+    /// </param>
+    /// <param name="stop">Ends everything.</param>
+    public string? Run(Func<TopicSource, CancellationToken, string?> work, CancellationToken stop)
     {
         try
         {
@@ -43,18 +41,18 @@ internal sealed class TopicGroup(TopicSource source, string group, Func<LedgerVe
                 .SetPartitionsRevokedHandler((_, partitions) => Lose(partitions))
                 .SetPartitionsLostHandler((_, partitions) => Lose(partitions))
                 .Build();
-            if (source.Partitions(consumer, out _) is { } problem)
+            if (source.FindPartitions(consumer, out _) is { } problem)
             {
                 return problem;
             }
 
             consumer.Subscribe(source.Topic);
-            var failure = ReadAssigned(consumer, stop);
+            var failure = WorkOnLeases(consumer, work, stop);
             consumer.Close();
-            return failure ?? (_verified.Exists(static one => one.Records > 0)
+            return failure ?? (_finished.Count > 0
                 ? null
-                : $"{source} has nothing to verify for this worker: group '{group}' has read partitions [{string.Join(' ', _alreadyDone)}] to their end before, " +
-                  "and others have the rest. Their verdicts tell; another group name verifies all over again.");
+                : $"{source} has nothing for this worker: group '{group}' has read partitions [{string.Join(' ', _alreadyDone)}] to their end before, " +
+                  "and others have the rest. Their answers tell; another group name reads all over again.");
         }
         catch (KafkaException error)
         {
@@ -64,110 +62,147 @@ internal sealed class TopicGroup(TopicSource source, string group, Func<LedgerVe
         {
             return $"The Kafka settings are wrong: {error.Message}";
         }
-    }
-
-    public void Dispose()
-    {
-        foreach (var verifier in _verified.Concat(_open.Values.Select(static share => share.Verifier)))
+        finally
         {
-            verifier.Dispose();
+            _lease?.GiveUp();
         }
     }
 
-    private string? ReadAssigned(IConsumer<Ignore, byte[]> consumer, CancellationToken stop)
+    private string? WorkOnLeases(IConsumer<Ignore, byte[]> consumer, Func<TopicSource, CancellationToken, string?> work, CancellationToken stop)
     {
         // Joining a group takes as long as its members need to agree, at most their session timeout.
         var patience = TopicSource.Patience * 6;
-        var heard = Stopwatch.GetTimestamp();
-        while (!_isAssigned || _open.Count > 0)
+        var started = Stopwatch.GetTimestamp();
+        while (!_isAssigned || _lease is not null || _waiting.Count > 0)
         {
             stop.ThrowIfCancellationRequested();
-
-            // Briefly: assignments come in here too, and are no message.
-            var result = consumer.Consume(TimeSpan.FromMilliseconds(200));
-            if (result is null)
+            if (!_isAssigned && Stopwatch.GetElapsedTime(started) > patience)
             {
-                if (Stopwatch.GetElapsedTime(heard) > patience)
+                return $"'{source.BootstrapServers}' gave nothing for {patience.TotalSeconds:0} s: {_trouble ?? "no reason known"}.";
+            }
+
+            // Only to stay a member: assignments come in here, and messages are read elsewhere.
+            consumer.Consume(TimeSpan.FromMilliseconds(100));
+            consumer.Pause(consumer.Assignment);
+            if (_lease is { IsDone: true } done)
+            {
+                _lease = null;
+                if (done.Result() is { } failure)
                 {
-                    return $"'{source.BootstrapServers}' gave nothing for {patience.TotalSeconds:0} s: {_trouble ?? "no reason known"}.";
+                    return failure;
                 }
 
-                continue;
+                Finish(consumer, done.Range);
             }
 
-            heard = Stopwatch.GetTimestamp();
-            var partition = result.Partition.Value;
-            if (!_open.TryGetValue(partition, out var share))
+            if (_lease is null && _waiting.TryDequeue(out var next))
             {
-                continue;
-            }
-
-            if (!result.IsPartitionEOF && result.Offset.Value < share.End)
-            {
-                share.Verifier.Add(source.NameOf(partition), result.Offset.Value, TopicSource.TypeOf(result), result.Message.Value ?? []);
-            }
-
-            if (result.IsPartitionEOF || result.Offset.Value >= share.End - 1)
-            {
-                Finish(consumer, result.TopicPartition, share);
+                var part = source with
+                {
+                    Partition = next.Partition.Partition.Value,
+                    From = new TopicPlace(next.First, null),
+                    To = new TopicPlace(next.End, null),
+                };
+                _lease = new Lease(next, token => work(part, token), stop);
             }
         }
 
         return null;
     }
 
-    private void Finish(IConsumer<Ignore, byte[]> consumer, TopicPartition partition, Share share)
+    private void Finish(IConsumer<Ignore, byte[]> consumer, in PartitionRange range)
     {
-        _open.Remove(partition.Partition.Value);
-        share.Verifier.Finish();
-        _verified.Add(share.Verifier);
-        _finished.Add(partition.Partition.Value);
-        consumer.Pause([partition]);
+        _finished.Add(range.Partition.Partition.Value);
         try
         {
-            consumer.Commit([new TopicPartitionOffset(partition, share.End)]);
+            consumer.Commit([new TopicPartitionOffset(range.Partition, range.End)]);
         }
         catch (KafkaException)
         {
-            // The group is being shared out anew: whoever gets the partition verifies it again, which does no harm.
+            // The group is being shared out anew: whoever gets the partition reads it again, which does no harm.
         }
     }
 
-    private IEnumerable<TopicPartitionOffset> Assign(IConsumer<Ignore, byte[]> consumer, List<TopicPartition> partitions)
+    private void Assign(IConsumer<Ignore, byte[]> consumer, List<TopicPartition> partitions)
     {
         _isAssigned = true;
-        var begins = new List<TopicPartitionOffset>();
-        foreach (var committed in partitions.Count == 0 ? [] : consumer.Committed(partitions, TopicSource.Patience))
+        if (partitions.Count == 0)
         {
-            var whole = consumer.QueryWatermarkOffsets(committed.TopicPartition, TopicSource.Patience);
-            var number = committed.Partition.Value;
-            var from = Math.Max(committed.Offset.Value >= 0 ? committed.Offset.Value : 0, whole.Low.Value);
-            begins.Add(new TopicPartitionOffset(committed.TopicPartition, from));
-            if (from < whole.High.Value)
+            return;
+        }
+
+        var committed = consumer.Committed(partitions, TopicSource.Patience).ToDictionary(static one => one.Partition.Value, static one => one.Offset.Value);
+        foreach (var range in PartitionRange.Find(consumer, partitions, source.From, source.To, TopicSource.Patience))
+        {
+            var number = range.Partition.Partition.Value;
+            if (range.First >= range.End || _finished.Contains(number))
             {
-                _lost.Remove(number);
-                _open[number] = new Share(create(), whole.High.Value);
+                continue;
             }
-            else if (!_finished.Contains(number) && committed.Offset.Value > 0)
+
+            if (committed[number] >= range.End)
             {
                 _alreadyDone.Add(number);
             }
+            else
+            {
+                _lost.Remove(number);
+                _waiting.Enqueue(range with { First = Math.Max(range.First, committed[number]) });
+            }
         }
-
-        return begins;
     }
 
     private void Lose(List<TopicPartitionOffset> partitions)
     {
-        foreach (var partition in partitions)
+        var gone = partitions.Select(static one => one.Partition.Value).ToHashSet();
+        foreach (var range in _waiting.ToArray())
         {
-            if (_open.Remove(partition.Partition.Value, out var share))
+            _waiting.Dequeue();
+            if (!gone.Contains(range.Partition.Partition.Value))
             {
-                share.Verifier.Dispose();
-                _lost.Add(partition.Partition.Value);
+                _waiting.Enqueue(range);
             }
+        }
+
+        if (_lease is { } lease && gone.Contains(lease.Range.Partition.Partition.Value))
+        {
+            _lease = null;
+            lease.GiveUp();
+            _lost.Add(lease.Range.Partition.Partition.Value);
         }
     }
 
-    private readonly record struct Share(LedgerVerifier Verifier, long End);
+    /// <summary>One partition and the thread that reads it.</summary>
+    private sealed class Lease
+    {
+        private readonly CancellationTokenSource _stop;
+        private readonly Task<string?> _work;
+
+        public Lease(in PartitionRange range, Func<CancellationToken, string?> work, CancellationToken stop)
+        {
+            Range = range;
+            _stop = CancellationTokenSource.CreateLinkedTokenSource(stop);
+            _work = Task.Run(() => work(_stop.Token), CancellationToken.None);
+        }
+
+        public PartitionRange Range { get; }
+
+        public bool IsDone => _work.IsCompleted;
+
+        public string? Result()
+        {
+            using (_stop)
+            {
+                return _work.GetAwaiter().GetResult();
+            }
+        }
+
+        /// <summary>Stops the work, and returns when it has.</summary>
+        public void GiveUp()
+        {
+            _stop.Cancel();
+            _work.ContinueWith(static _ => { }, TaskScheduler.Default).Wait();
+            _stop.Dispose();
+        }
+    }
 }

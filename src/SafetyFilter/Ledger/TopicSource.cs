@@ -12,6 +12,9 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
     /// <summary>Where reading stops: this message is not read any more.</summary>
     public TopicPlace To { get; init; }
 
+    /// <summary>The only partition to read; all of them without one.</summary>
+    public int? Partition { get; init; }
+
     /// <summary>Goes on with what comes after the end, until it is cancelled.</summary>
     public bool Follow { get; init; }
 
@@ -24,7 +27,7 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
         try
         {
             using var consumer = Consumer("safetyfilter-audit", error => trouble = error).Build();
-            if (Partitions(consumer, out var partitions) is { } problem)
+            if (FindPartitions(consumer, out var partitions) is { } problem)
             {
                 return problem;
             }
@@ -93,16 +96,16 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
             .SetLogHandler(static (_, _) => { });
     }
 
-    /// <summary>The topic's partitions. Null when it has some; otherwise why not.</summary>
-    public string? Partitions(IConsumer<Ignore, byte[]> consumer, out IReadOnlyList<TopicPartition> partitions)
+    /// <summary>The partitions to read. Null when there are some; otherwise why not.</summary>
+    public string? FindPartitions(IConsumer<Ignore, byte[]> consumer, out IReadOnlyList<TopicPartition> partitions)
     {
         using var admin = new DependentAdminClientBuilder(consumer.Handle).Build();
         var found = admin.GetMetadata(Topic, Patience).Topics[0];
-        partitions = [.. found.Partitions.Select(partition => new TopicPartition(Topic, partition.PartitionId))];
+        partitions = [.. found.Partitions.Where(one => Partition is null || one.PartitionId == Partition).Select(one => new TopicPartition(Topic, one.PartitionId))];
         return found.Error.IsError || partitions.Count == 0 ? $"{this} cannot be read: {found.Error.Reason}." : null;
     }
 
-    public override string ToString() => $"Topic '{Topic}' at '{BootstrapServers}'";
+    public override string ToString() => Partition is { } number ? $"Partition {number} of topic '{Topic}' at '{BootstrapServers}'" : $"Topic '{Topic}' at '{BootstrapServers}'";
 
     public string NameOf(int partition) => $"{Topic}[{partition}]";
 

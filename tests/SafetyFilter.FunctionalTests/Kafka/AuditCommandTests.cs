@@ -94,6 +94,47 @@ public sealed class AuditCommandTests : IDisposable
         Assert.Contains("group 'auditors' has read partitions", error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("replay", "--json", "--allow-missing")]
+    [InlineData("export", "--json", "--format", "jsonl", "--out", "{folder}/rows.jsonl")]
+    public void Group_TwoWorkersOneAfterTheOther_TellOfEveryDecisionOnce(params string[] command)
+    {
+        string[] arguments =
+        [
+            .. command.Select(one => one.Replace("{folder}", _harness.Folder, StringComparison.Ordinal)), "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers,
+        ];
+        var alone = Decisions(Run(arguments));
+
+        var first = Decisions(Run([.. arguments, "--group", "workers-" + command[0]]));
+        var (code, output, error) = Run([.. arguments, "--group", "workers-" + command[0]]);
+
+        Assert.True(alone > 0);
+        Assert.Equal(alone, first);
+        Assert.Equal((2, ""), (code, output));
+        Assert.Contains("has read partitions", error, StringComparison.Ordinal);
+
+        static int Decisions((int Code, string Output, string Error) run)
+        {
+            Assert.True(run.Code < 2, run.Error);
+            using var told = JsonDocument.Parse(run.Output);
+
+            // Those of the harness are too bare to be rows: export counts them as unreadable.
+            return told.RootElement.GetProperty("decisions").GetInt32() + (told.RootElement.TryGetProperty("unreadable", out var unreadable) ? unreadable.GetInt32() : 0);
+        }
+    }
+
+    [Fact]
+    public void Verify_AGroupFromAnOffset_ReadsThePartOfItsPartition()
+    {
+        var (code, text, error) = Run(
+            "verify", "--json", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers, "--from", "offset:5", "--to", "offset:9", "--group", "part");
+
+        Assert.True(code == 0, error);
+        using var verdict = JsonDocument.Parse(text);
+        var stream = Assert.Single(verdict.RootElement.GetProperty("streams").EnumerateArray());
+        Assert.Equal((6, 9), (stream.GetProperty("first_sequence").GetInt32(), stream.GetProperty("last_sequence").GetInt32()));
+    }
+
     [Fact]
     public void Verify_FromAnOffset_BeginsInMidStream()
     {
