@@ -79,7 +79,7 @@ internal sealed class ExportCommand
     private async Task<string?> ExportAsync(
         ParseResult parsed, ILedgerSource source, (ulong From, ulong To) times, Archives archives, StatementOptions statements, Tally told, CancellationToken stop)
     {
-        var plan = new ExportPlan();
+        var plan = new ExportPlan { Reached = new Progress(parsed.InvocationConfiguration.Error, "export, columns").Reached };
         if (plan.Read(source, times.From, times.To, stop) is { } failure)
         {
             return failure;
@@ -123,7 +123,7 @@ internal sealed class ExportCommand
             _ => new StatementRows(file, statements),
         };
         var (decisions, candidates) = (told.Decisions, told.Candidates);
-        var progress = new Progress(parsed.InvocationConfiguration.Error, "export");
+        var progress = new Progress(parsed.InvocationConfiguration.Error, "export, rows");
         var visit = new RecordVisit(
             new RecordedDecision(),
             archives.Opener,

@@ -61,8 +61,18 @@ internal sealed class ShowCommand
         using (archives)
         {
             var matches = new List<Match>();
-            var visit = new RecordVisit(new RecordedDecision(), archives.Opener, record => Keep(search, record, matches), static _ => { });
-            var plan = new ExportPlan();
+            var progress = new Progress(errors, "show, searching");
+            var (decisions, candidates) = (0L, 0L);
+            var visit = new RecordVisit(
+                new RecordedDecision(),
+                archives.Opener,
+                record =>
+                {
+                    progress.Reached(++decisions, candidates += record.Count);
+                    Keep(search, record, matches);
+                },
+                static _ => { });
+            var plan = new ExportPlan { Reached = new Progress(errors, "show, withdrawals").Reached };
             var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { FromUnixNanos = times.From, ToUnixNanos = times.To, Other = archives.See };
             if ((scan.Run(stop) ?? plan.Read(source, 0, ulong.MaxValue, stop)) is { } failure)
             {
@@ -81,14 +91,14 @@ internal sealed class ShowCommand
                 return AuditCommand.Findings;
             }
 
-            var told = Tell(parsed, source, archives, plan, search, identities, matches, stop);
+            var told = Tell(parsed, source, archives, plan, search, identities, matches, (scan.Damages, scan.DamagedBytes), stop);
             return told == AuditCommand.Verified && scan.Damages > 0 ? AuditCommand.Findings : told;
         }
     }
 
     private int Tell(
         ParseResult parsed, ILedgerSource source, Archives archives, ExportPlan plan, DecisionSearch search, IReadOnlyList<NoteVerifier> identities,
-        List<Match> matches, CancellationToken stop)
+        List<Match> matches, (long Places, long Bytes) damages, CancellationToken stop)
     {
         var output = parsed.GetValue(_json) ? TextWriter.Null : parsed.InvocationConfiguration.Output;
         var newest = matches.MaxBy(static one => one.Time)!;
@@ -140,7 +150,7 @@ internal sealed class ShowCommand
 
         if (parsed.GetValue(_json))
         {
-            parsed.InvocationConfiguration.Output.WriteLine(Json(shown, finders, archives, plan, search, identities));
+            parsed.InvocationConfiguration.Output.WriteLine(Json(shown, finders, archives, plan, search, identities, damages));
         }
 
         finders.ForEach(static finder => finder.Dispose());
@@ -148,9 +158,11 @@ internal sealed class ShowCommand
     }
 
     private static string Json(
-        List<Match> shown, List<RecordProofFinder> finders, Archives archives, ExportPlan plan, DecisionSearch search, IReadOnlyList<NoteVerifier> identities) => JsonText.Write(json =>
+        List<Match> shown, List<RecordProofFinder> finders, Archives archives, ExportPlan plan, DecisionSearch search, IReadOnlyList<NoteVerifier> identities,
+        (long Places, long Bytes) damages) => JsonText.Write(json =>
     {
         var record = new RecordedDecision();
+        DamageLine.Write(json, damages.Places, damages.Bytes);
         json.WriteStartArray("decisions");
         for (var i = 0; i < shown.Count; i++)
         {

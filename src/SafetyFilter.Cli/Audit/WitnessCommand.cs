@@ -23,6 +23,8 @@ internal sealed class WitnessCommand
         DefaultValueFactory = static _ => 60,
     };
 
+    private readonly Option<bool> _json = new("--json") { Description = "Print how it went as one JSON object." };
+
     public static Command Create()
     {
         var witness = new WitnessCommand();
@@ -33,6 +35,7 @@ internal sealed class WitnessCommand
         command.Options.Add(witness._key);
         command.Options.Add(witness._follow);
         command.Options.Add(witness._every);
+        command.Options.Add(witness._json);
         command.SetAction((parsed, stop) => Task.FromResult(witness.Run(parsed, stop)));
         return command;
     }
@@ -59,7 +62,15 @@ internal sealed class WitnessCommand
             var folder = parsed.GetValue(_state)!;
             Directory.CreateDirectory(folder);
             using var key = NoteKey.LoadOrCreate(parsed.GetValue(_key) ?? Path.Combine(folder, "witness.key"), WitnessName, NoteSignatureType.Cosignature);
-            var witness = new Witness(folder, key, identities, TimeProvider.System) { OnRefusal = why => errors.WriteLine($"REFUSED: {why}") };
+            var refusals = new List<string>();
+            var witness = new Witness(folder, key, identities, TimeProvider.System)
+            {
+                OnRefusal = why =>
+                {
+                    refusals.Add(why);
+                    errors.WriteLine($"REFUSED: {why}");
+                },
+            };
             error = follows
                 ? Follow((TopicSource)source, witness, TimeSpan.FromSeconds(parsed.GetValue(_every)), stop)
                 : source.Read(witness.Take, static (in SpoolDamage _) => { }, stop) ?? "";
@@ -69,8 +80,9 @@ internal sealed class WitnessCommand
             }
 
             witness.Cosign();
-            parsed.InvocationConfiguration.Output.WriteLine(
-                $"{witness.Streams} streams, {witness.Records:N0} records read, {witness.Cosigned} checkpoints cosigned, {witness.Refusals} refused; witness key {key.Verifier.Text}");
+            parsed.InvocationConfiguration.Output.WriteLine(parsed.GetValue(_json)
+                ? Json(witness, refusals, key)
+                : $"{witness.Streams} streams, {witness.Records:N0} records read, {witness.Cosigned} checkpoints cosigned, {witness.Refusals} refused; witness key {key.Verifier.Text}");
             if (error.Length == 0 && witness.Records == 0)
             {
                 error = "There are no records: nothing to witness.";
@@ -90,6 +102,17 @@ internal sealed class WitnessCommand
             return AuditCommand.Unreadable;
         }
     }
+
+    private static string Json(Witness witness, List<string> refusals, NoteKey key) => JsonText.Write(json =>
+    {
+        json.WriteNumber("streams", witness.Streams);
+        json.WriteNumber("records", witness.Records);
+        json.WriteNumber("cosigned", witness.Cosigned);
+        json.WriteString("witness_key", key.Verifier.Text);
+        json.WriteStartArray("refusals");
+        refusals.ForEach(json.WriteStringValue);
+        json.WriteEndArray();
+    });
 
     private static string Follow(TopicSource source, Witness witness, TimeSpan every, CancellationToken stop)
     {

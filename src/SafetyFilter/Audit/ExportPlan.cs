@@ -22,6 +22,9 @@ internal sealed class ExportPlan
     /// <summary>Places with bytes that are no records, and those bytes.</summary>
     public (long Places, long Bytes) Damages { get; private set; }
 
+    /// <summary>Is told after every decision how many decisions and candidates were read.</summary>
+    public Action<long, long>? Reached { get; init; }
+
     /// <summary>Reads the ledger once. Null when all was read; otherwise why not.</summary>
     public string? Read(ILedgerSource source, ulong from, ulong to, CancellationToken stop)
     {
@@ -40,6 +43,7 @@ internal sealed class ExportPlan
     {
         Decisions++;
         Candidates += record.Count;
+        Reached?.Invoke(Decisions, Candidates);
         var same = last.Length == record.Classifiers.Count;
         for (var i = 0; same && i < last.Length; i++)
         {

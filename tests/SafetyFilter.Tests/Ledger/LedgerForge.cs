@@ -97,6 +97,8 @@ internal sealed class LedgerForge : IDisposable
         }
     }
 
+    public void Pause(TimeSpan pause) => _time += (ulong)pause.TotalNanoseconds;
+
     /// <summary>A checkpoint over all but the newest so many records.</summary>
     public void Checkpoint(ulong behind = 0)
     {

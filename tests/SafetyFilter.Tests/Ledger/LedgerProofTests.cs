@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Time.Testing;
 using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Verify;
 
@@ -150,6 +151,25 @@ public sealed class LedgerProofTests : IDisposable
         AssertFindings(verifier);
         Assert.Equal((9UL, 8UL), (verifier.Streams.Single().SignedThrough, verifier.Streams.Single().Uncovered));
         Assert.Contains(verifier.Notes, static note => note.Contains("did not end cleanly", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(1, 29, false)]
+    [InlineData(1, 31, true)]
+    [InlineData(60, 179, false)] // its heartbeat is a minute, as it shows
+    [InlineData(60, 181, true)]
+    public void Verify_StreamThatDidNotEnd_IsNotedAsDeadByItsOwnHeartbeat(int pause, int silence, bool isNoted)
+    {
+        _forge.Start();
+        _forge.Checkpoint();
+        _forge.Pause(TimeSpan.FromSeconds(pause));
+        _forge.Checkpoint();
+        _ = RecordFields.TryRead(_forge.Records[^1].Bytes, out var last);
+        var now = DateTimeOffset.UnixEpoch.AddTicks((long)last.TimeUnixNanos / 100).AddSeconds(silence);
+
+        using var verifier = Verify(_forge.Records, new VerifierOptions { Time = new FakeTimeProvider(now) });
+
+        Assert.Equal(isNoted, verifier.Notes.Any(static note => note.Contains("did not end cleanly", StringComparison.Ordinal)));
     }
 
     [Fact]

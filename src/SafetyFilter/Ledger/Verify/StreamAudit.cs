@@ -7,8 +7,10 @@ namespace SafetyFilter.Ledger.Verify;
 /// <summary>All rules over one stream. Takes its records in order of sequence; <see cref="LedgerVerifier"/> sees to that.</summary>
 internal sealed class StreamAudit
 {
-    private const ulong HeartbeatNanos = 10_000_000_000;
     private const ulong MissedHeartbeats = 3;
+
+    // Of a stream that was never idle the setting is not known.
+    private static readonly ulong DefaultHeartbeatNanos = (ulong)new SigningOptions().HeartbeatInterval.TotalNanoseconds;
 
     private readonly VerifierOptions _options;
     private readonly Verdict _verdict;
@@ -243,11 +245,12 @@ internal sealed class StreamAudit
         }
 
         var now = (ulong)_options.Time.GetUtcNow().ToUnixTimeMilliseconds() * 1_000_000;
-        if (Tree.LastCheckpointTime is > 0 and var last && !Epochs.HasEnded && !_options.EndIsCut && now > last + MissedHeartbeats * HeartbeatNanos)
+        var heartbeat = Math.Max(Tree.LongestPause, DefaultHeartbeatNanos);
+        if (Tree.LastCheckpointTime is > 0 and var last && !Epochs.HasEnded && !_options.EndIsCut && now > last + MissedHeartbeats * heartbeat)
         {
             _verdict.Note(
-                $"stream {Order.Id:N}: its last checkpoint is {TimeSpan.FromSeconds(Math.Floor((now - last) / 1e9)):c} old and it did not end cleanly: " +
-                "its sidecar is dead, cut off, or its newest records are not here");
+                $"stream {Order.Id:N}: its last checkpoint is {TimeSpan.FromSeconds(Math.Floor((now - last) / 1e9)):c} old, after pauses of at most " +
+                $"{Tree.LongestPause / 1e9:N1} s, and it did not end cleanly: its sidecar is dead, cut off, or its newest records are not here");
         }
     }
 

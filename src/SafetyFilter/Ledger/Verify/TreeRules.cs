@@ -16,6 +16,7 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
 
     // The newest checkpoint whose note and frontier agree.
     private CompactRange? _last;
+    private uint _lastEpoch;
     private bool _missedSinceLast;
     private (RecordPlace Place, ulong Size, TreeHash Root)? _disputed;
     private readonly List<(ulong First, ulong Last)> _certifiedEmpty = [];
@@ -33,6 +34,9 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
     public long Unchecked { get; private set; }
 
     public ulong LastCheckpointTime { get; private set; }
+
+    /// <summary>The longest time between two neighbouring checkpoints of one epoch, in nanoseconds: a stream that lives was never silent for longer.</summary>
+    public ulong LongestPause { get; private set; }
 
     /// <summary>The proof of the wanted record, once a signed checkpoint covers it.</summary>
     public InclusionResult? Inclusion { get; private set; }
@@ -126,7 +130,12 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
             return;
         }
 
-        LastCheckpointTime = checkpoint.TimeUnixNanos;
+        if (checkpoint.Epoch == _lastEpoch && checkpoint.TimeUnixNanos > LastCheckpointTime)
+        {
+            LongestPause = Math.Max(LongestPause, checkpoint.TimeUnixNanos - LastCheckpointTime);
+        }
+
+        (LastCheckpointTime, _lastEpoch) = (checkpoint.TimeUnixNanos, checkpoint.Epoch);
         var isTrusted = epochs.IsKeyTrusted;
         if (epochs.Key is null)
         {
