@@ -16,7 +16,7 @@ internal enum NoteSignatureType : byte
     Cosignature = 0x04,
 }
 
-/// <summary>Signs notes under a name. An implementation over a key service needs only the name, the public key and a signature.</summary>
+/// <summary>Signs notes under a name: a key in memory, or an identity that the host keeps elsewhere.</summary>
 internal interface INoteSigner
 {
     NoteVerifier Verifier { get; }
