@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Sidecar.Hosting;
@@ -7,6 +8,7 @@ public static class SidecarHost
 {
     private const int CouldNotServe = 1;
     private const int WrongSettings = 2;
+    private const PosixSignal FileTooLarge = (PosixSignal)25; // SIGXFSZ on Linux
 
     /// <summary>0 after a clean stop; 1 when it could not serve or could not close its ledger; 2 when its settings are wrong.</summary>
     /// <param name="args">Settings, as <c>--Section:Key=value</c>; they win over environment and files.</param>
@@ -27,6 +29,8 @@ public static class SidecarHost
 
         try
         {
+            // A limit on the size of files (ulimit -f) is met like a full disk, by the error of the write; by default it ends the process.
+            using var limit = PosixSignalRegistration.Create(FileTooLarge, static signal => signal.Cancel = true);
             using var socket = UnixSocketClaim.Take(options.Listen.UnixSocket);
             builder.AddSidecar(options);
             bring?.Invoke(builder.Services);

@@ -131,7 +131,10 @@ internal sealed class NoteKey : INoteSigner, IDisposable
         var text = string.Create(
             CultureInfo.InvariantCulture, $"{FilePrefix}{name}+{key.Verifier.KeyId:x8}+{Convert.ToBase64String([(byte)type, .. seed])}\n");
         CryptographicOperations.ZeroMemory(seed);
-        SpoolFolder.Replace(path, Encoding.ASCII.GetBytes(text), UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        if (SpoolFolder.Replace(path, Encoding.ASCII.GetBytes(text), UnixFileMode.UserRead | UnixFileMode.UserWrite) is not 0 and var error)
+        {
+            throw new LedgerException($"The signing key '{path}' cannot be made ({NativeFile.Describe(error)}). Check the disk for space and errors.");
+        }
     }
 
     private static NoteKey? Parse(string text, NoteSignatureType type)
