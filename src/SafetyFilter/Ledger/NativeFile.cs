@@ -136,7 +136,7 @@ internal static unsafe partial class NativeFile
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
     private static partial int FSync(SafeFileHandle file);
 
-    [LibraryImport("libc", EntryPoint = "pwrite64", SetLastError = true)]
+    [LibraryImport("libc", EntryPoint = "pwrite", SetLastError = true)]
     private static partial nint PWrite(SafeFileHandle file, byte* bytes, nuint count, long offset);
 
     [LibraryImport("libc", EntryPoint = "posix_fallocate")]

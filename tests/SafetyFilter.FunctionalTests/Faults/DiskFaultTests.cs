@@ -90,11 +90,13 @@ public sealed class DiskFaultTests : IDisposable
     [Fact]
     public async Task Serve_FilesMayNotGrowAnyMore_RefusesSaysSoAndServesAgainWhenTheyMay()
     {
+        const string Prlimit = "/usr/bin/prlimit";
+        Assert.SkipUnless(File.Exists(Prlimit), "prlimit is not installed (apt-get install util-linux).");
         await using var sidecar = await SidecarProcess.StartAsync([.. Settings(SegmentBytes: 1 << 20), ("Ledger__Spool__MemoryBacklogBytes", "1048576")]);
         Assert.Equal(0, Limit("64"));
         await FullUntilAsync(sidecar, sidecar.Spool, () => Limit("unlimited"));
 
-        int Limit(string bytes) => Run("prlimit", "--pid", sidecar.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture), $"--fsize={bytes}:unlimited");
+        int Limit(string bytes) => Run(Prlimit, "--pid", sidecar.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture), $"--fsize={bytes}:unlimited");
     }
 
     private async Task FullUntilAsync(SidecarProcess sidecar, string spool, Func<int> makeRoom)
