@@ -1,15 +1,21 @@
+using System.Runtime.InteropServices;
 using SafetyFilter.Ledger;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
-/// <summary>The sidecar from its settings to its exit code.</summary>
-internal static class SidecarHost
+/// <summary>The sidecar from its settings to its exit code. Public for hosts that bring parts of their own.</summary>
+public static class SidecarHost
 {
     private const int CouldNotServe = 1;
     private const int WrongSettings = 2;
+    private const PosixSignal FileTooLarge = (PosixSignal)25; // SIGXFSZ on Linux
 
     /// <summary>0 after a clean stop; 1 when it could not serve or could not close its ledger; 2 when its settings are wrong.</summary>
-    public static async Task<int> RunAsync(string[] args)
+    /// <param name="args">Settings, as <c>--Section:Key=value</c>; they win over environment and files.</param>
+    /// <param name="bring">
+    /// Registers what the host brings, and the sidecar uses instead of its own: an <see cref="IIdentitySigner"/>. Null: nothing.
+    /// </param>
+    public static async Task<int> RunAsync(string[] args, Action<IServiceCollection>? bring = null)
     {
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
         {
@@ -23,8 +29,11 @@ internal static class SidecarHost
 
         try
         {
+            // A limit on the size of files (ulimit -f) is met like a full disk, by the error of the write; by default it ends the process.
+            using var limit = PosixSignalRegistration.Create(FileTooLarge, static signal => signal.Cancel = true);
             using var socket = UnixSocketClaim.Take(options.Listen.UnixSocket);
             builder.AddSidecar(options);
+            bring?.Invoke(builder.Services);
             await using var app = builder.Build();
 
             // Opened before anything listens: without a ledger there is nothing to serve.

@@ -119,7 +119,8 @@ internal static class SidecarSetup
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();
         services.AddSingleton(provider => DecisionLedger.Open(
-            options.Ledger, Build, TimeProvider.System, provider.GetRequiredService<Meter>(), provider.GetRequiredService<ILoggerFactory>()));
+            options.Ledger, Build, TimeProvider.System, provider.GetRequiredService<Meter>(), provider.GetRequiredService<ILoggerFactory>(),
+            provider.GetService<IIdentitySigner>()));
         services.AddSingleton(static provider => provider.GetRequiredService<DecisionLedger>().Spool);
         services.AddSingleton(provider => new RecordPrivacy(
             options.Ledger.Privacy, options.Ledger.Spool.Folder, options.Ledger.Spool.RecordLimit(options.Ledger.Kafka.Enabled), TimeProvider.System, provider.GetRequiredService<ILogger<RecordPrivacy>>()));

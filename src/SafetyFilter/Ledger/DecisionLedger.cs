@@ -20,8 +20,12 @@ internal sealed class DecisionLedger : IDisposable
     public Spool Spool { get; }
 
     /// <summary>Opens the spool, starts publishing if Kafka is on, and shows both on <paramref name="meter"/>.</summary>
-    /// <exception cref="LedgerException">The Kafka settings are wrong or the spool cannot be used; the message says why and what to do.</exception>
-    public static DecisionLedger Open(LedgerOptions options, string build, TimeProvider time, Meter meter, ILoggerFactory loggers)
+    /// <param name="identity">Who certifies this run's key; null: the key of the file that the options name.</param>
+    /// <exception cref="LedgerException">
+    /// The Kafka settings are wrong, the identity does not answer as it should, or the spool cannot be used; the message says why and what to do.
+    /// </exception>
+    public static DecisionLedger Open(
+        LedgerOptions options, string build, TimeProvider time, Meter meter, ILoggerFactory loggers, IIdentitySigner? identity = null)
     {
         if (options.Kafka.Enabled)
         {
@@ -29,7 +33,9 @@ internal sealed class DecisionLedger : IDisposable
             PublisherSession.Check(options.Kafka);
         }
 
-        var spool = Spool.Open(options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled, options.Signing);
+        var spool = Spool.Open(
+            options.Spool, build, time, loggers.CreateLogger<Spool>(), options.Kafka.Enabled, options.Signing,
+            identity is null ? null : HostIdentity.Of(identity, options.Signing.IdentityPatience));
         KafkaPublisher? publisher = null;
         if (options.Kafka.Enabled)
         {

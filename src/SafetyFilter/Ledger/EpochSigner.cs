@@ -40,9 +40,10 @@ internal sealed class EpochSigner : IDisposable
         {
             var file = options.IdentityKeyFile.Length > 0 ? options.IdentityKeyFile : Path.Combine(root, IdentityKeyFile);
             identity ??= fromFile = NoteKey.LoadOrCreate(file, EpochCertificate.IdentityName);
-            Publish(Path.Combine(root, IdentityPublicFile), identity.Verifier.Text);
             var text = EpochCertificate.Text(streamId, epoch, key.Verifier.Text, nonce, previousSize, previousRoot);
-            return new EpochSigner(key, identity.Verifier.Text, SignedNote.Sign(text, identity).ToString(), nonce);
+            var certificate = SignedNote.Sign(text, identity).ToString();
+            Publish(Path.Combine(root, IdentityPublicFile), identity.Verifier.Text);
+            return new EpochSigner(key, identity.Verifier.Text, certificate, nonce);
         }
         catch
         {

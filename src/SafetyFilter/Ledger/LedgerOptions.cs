@@ -94,9 +94,16 @@ internal sealed class SigningOptions
 {
     /// <summary>
     /// Empty: <c>identity.key</c> in the spool's folder. The key that certifies each run's own key; made when missing, so that a
-    /// first start needs nothing. Whoever can read it can speak for this ledger: mount it from where secrets are kept.
+    /// first start needs nothing. Whoever can read it can speak for this ledger: mount it from where secrets are kept, or let the host
+    /// register an <see cref="IIdentitySigner"/> over a key service. That one wins: no file is read or made then.
     /// </summary>
     public string IdentityKeyFile { get; set; } = "";
+
+    /// <summary>
+    /// 10 s: how long a start waits for each of the two answers of an <see cref="IIdentitySigner"/>, which take a key service some 10 to
+    /// 100 ms. Then it refuses: an epoch that nobody certified would be a finding to every auditor who pinned the identity.
+    /// </summary>
+    public TimeSpan IdentityPatience { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>1 s while records come: what a ledger rewritten later could hide, where CloudTrail takes an hour and SQL ledgers 30 s.</summary>
     public TimeSpan CheckpointInterval { get; set; } = TimeSpan.FromSeconds(1);

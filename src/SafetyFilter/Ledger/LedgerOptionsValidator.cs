@@ -38,6 +38,9 @@ internal static class LedgerOptionsValidator
         Check(errors, signing.HeartbeatInterval >= signing.CheckpointInterval && signing.HeartbeatInterval <= TimeSpan.FromMinutes(10),
             "Signing:HeartbeatInterval", signing.HeartbeatInterval, "Use CheckpointInterval to 10 min.");
 
+        Check(errors, signing.IdentityPatience >= TimeSpan.FromMilliseconds(10) && signing.IdentityPatience <= TimeSpan.FromMinutes(5),
+            "Signing:IdentityPatience", signing.IdentityPatience, "Use 10 ms to 5 min.");
+
         var privacy = options.Privacy;
         Check(errors, privacy.HashKeyFile.Length > 0, "Privacy:HashKeyFile", privacy.HashKeyFile, "Name a file; it is made when a policy hashes.");
         Check(errors, privacy.SubjectKeysFile.Length > 0, "Privacy:SubjectKeysFile", privacy.SubjectKeysFile, "Name a file; it is made when a policy seals.");

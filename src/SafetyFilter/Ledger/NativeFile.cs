@@ -5,7 +5,8 @@ namespace SafetyFilter.Ledger;
 
 /// <summary>
 /// The system calls that .NET does not offer, or offers without telling of failure: on Linux, .NET 10's
-/// <c>RandomAccess.FlushToDisk</c> and <c>FileStream.Flush(true)</c> return normally when fsync fails.
+/// <c>RandomAccess.FlushToDisk</c> and <c>FileStream.Flush(true)</c> return normally when fsync fails, and <c>RandomAccess.Write</c> tells of a
+/// file that may not grow (EFBIG) by an <see cref="ArgumentOutOfRangeException"/>, which nobody takes for a failing disk.
 /// All return 0 or the errno.
 /// </summary>
 internal static unsafe partial class NativeFile
@@ -48,6 +49,29 @@ internal static unsafe partial class NativeFile
     public static SafeFileHandle OpenRead(string path, out int error) => Open(path, ReadOnly | CloseOnExec, out error);
 
     public static SafeFileHandle OpenOrCreate(string path, out int error) => Open(path, ReadWrite | Create | CloseOnExec, out error);
+
+    /// <summary>Writes all of it; on failure the file may have the beginning.</summary>
+    public static int Write(SafeFileHandle file, ReadOnlySpan<byte> bytes, long offset)
+    {
+        const int NoProgress = 5; // EIO
+        fixed (byte* start = bytes)
+        {
+            for (var done = 0; done < bytes.Length;)
+            {
+                var written = PWrite(file, start + done, (nuint)(bytes.Length - done), offset + done);
+                if (written > 0)
+                {
+                    done += (int)written;
+                }
+                else if (written == 0 || Marshal.GetLastPInvokeError() != Interrupted)
+                {
+                    return written == 0 ? NoProgress : Marshal.GetLastPInvokeError();
+                }
+            }
+        }
+
+        return 0;
+    }
 
     /// <summary>Reserves blocks, so that a later store into the mapping cannot meet a full disk.</summary>
     public static int Allocate(SafeFileHandle file, long length)
@@ -111,6 +135,9 @@ internal static unsafe partial class NativeFile
 
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
     private static partial int FSync(SafeFileHandle file);
+
+    [LibraryImport("libc", EntryPoint = "pwrite", SetLastError = true)]
+    private static partial nint PWrite(SafeFileHandle file, byte* bytes, nuint count, long offset);
 
     [LibraryImport("libc", EntryPoint = "posix_fallocate")]
     private static partial int PosixFAllocate(SafeFileHandle file, long offset, long length);

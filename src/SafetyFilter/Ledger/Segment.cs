@@ -133,12 +133,14 @@ internal sealed unsafe class Segment : IDisposable
             using (var target = File.OpenHandle(copy, FileMode.Create, FileAccess.Write))
             {
                 const int Step = 1 << 20;
-                for (long offset = 0; offset < Used; offset += Step)
+                var error = 0;
+                for (long offset = 0; offset < Used && error == 0; offset += Step)
                 {
-                    RandomAccess.Write(target, new ReadOnlySpan<byte>(_start + offset, (int)Math.Min(Step, Used - offset)), offset);
+                    error = NativeFile.Write(target, new ReadOnlySpan<byte>(_start + offset, (int)Math.Min(Step, Used - offset)), offset);
                 }
 
-                if (NativeFile.Sync(target) is not 0 and var error)
+                error = error != 0 ? error : NativeFile.Sync(target);
+                if (error != 0)
                 {
                     return NativeFile.Describe(error);
                 }

@@ -103,8 +103,9 @@ internal static class SpoolFolder
 
         if (error == 0)
         {
+            // For people only: what hinders it here will hinder what matters too.
             RandomAccess.SetLength(handle, 0);
-            RandomAccess.Write(handle, System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"), 0);
+            _ = NativeFile.Write(handle, System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"), 0);
             return handle;
         }
 
@@ -134,8 +135,9 @@ internal static class SpoolFolder
                 File.SetUnixFileMode(handle, wanted);
             }
 
-            RandomAccess.Write(handle, content, 0);
-            if (NativeFile.Sync(handle) is not 0 and var error)
+            var error = NativeFile.Write(handle, content, 0);
+            error = error != 0 ? error : NativeFile.Sync(handle);
+            if (error != 0)
             {
                 return error;
             }

@@ -156,8 +156,7 @@ internal static class SpoolRecovery
             if (File.Exists(path))
             {
                 var copy = path + ".rewrite";
-                File.Copy(path, copy);
-                Sync(copy);
+                Copy(path, 0, long.MaxValue, copy);
                 File.Move(copy, path, overwrite: true);
                 ThrowIf(NativeFile.SyncFolder(streamFolder), path);
             }
@@ -282,25 +281,7 @@ internal static class SpoolRecovery
         var temporary = target + ".tmp";
         try
         {
-            using (var source = File.OpenHandle(path, share: FileShare.ReadWrite | FileShare.Delete))
-            using (var copy = File.OpenHandle(temporary, FileMode.Create, FileAccess.Write))
-            {
-                var chunk = new byte[1 << 20];
-                int read;
-                for (long done = 0; done < length; done += read)
-                {
-                    read = RandomAccess.Read(source, chunk.AsSpan(0, (int)Math.Min(chunk.Length, length - done)), offset + done);
-                    if (read == 0)
-                    {
-                        break;
-                    }
-
-                    RandomAccess.Write(copy, chunk.AsSpan(0, read), done);
-                }
-
-                ThrowIf(NativeFile.Sync(copy), temporary);
-            }
-
+            Copy(path, offset, length, temporary);
             File.Move(temporary, target);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
@@ -310,6 +291,30 @@ internal static class SpoolRecovery
         }
 
         ThrowIf(NativeFile.SyncFolder(Path.GetDirectoryName(target)!), target);
+    }
+
+    /// <summary>Durably; an <see cref="IOException"/> when not all of it can be written.</summary>
+    private static void Copy(string path, long offset, long length, string target)
+    {
+        using var source = File.OpenHandle(path, share: FileShare.ReadWrite | FileShare.Delete);
+        using var copy = File.OpenHandle(target, FileMode.Create, FileAccess.Write);
+        var chunk = new byte[1 << 20];
+        int read;
+        for (long done = 0; done < length; done += read)
+        {
+            read = RandomAccess.Read(source, chunk.AsSpan(0, (int)Math.Min(chunk.Length, length - done)), offset + done);
+            if (read == 0)
+            {
+                break;
+            }
+
+            if (NativeFile.Write(copy, chunk.AsSpan(0, read), done) is not 0 and var error)
+            {
+                throw new IOException($"'{target}': {NativeFile.Describe(error)}.");
+            }
+        }
+
+        ThrowIf(NativeFile.Sync(copy), target);
     }
 
     private static string NewName(string streamFolder, string path, long offset, string suffix)

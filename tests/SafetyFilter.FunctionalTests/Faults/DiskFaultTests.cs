@@ -83,20 +83,38 @@ public sealed class DiskFaultTests : IDisposable
         _mount = disk;
         await using var sidecar = await SidecarProcess.StartAsync(
             [.. Settings(SegmentBytes: 2 << 20), ("Ledger__Spool__Folder", Path.Combine(disk, "spool")), ("Ledger__Spool__MemoryBacklogBytes", "1048576")]);
+        await FullUntilAsync(sidecar, Path.Combine(disk, "spool"), () => Run("mount", "-o", "remount,size=512m", disk));
+    }
+
+    /// <summary>A limit on the size of files: a write that crosses it is a short one, and the next one fails.</summary>
+    [Fact]
+    public async Task Serve_FilesMayNotGrowAnyMore_RefusesSaysSoAndServesAgainWhenTheyMay()
+    {
+        const string Prlimit = "/usr/bin/prlimit";
+        Assert.SkipUnless(File.Exists(Prlimit), "prlimit is not installed (apt-get install util-linux).");
+        await using var sidecar = await SidecarProcess.StartAsync([.. Settings(SegmentBytes: 1 << 20), ("Ledger__Spool__MemoryBacklogBytes", "1048576")]);
+        Assert.Equal(0, Limit("64"));
+        await FullUntilAsync(sidecar, sidecar.Spool, () => Limit("unlimited"));
+
+        int Limit(string bytes) => Run(Prlimit, "--pid", sidecar.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture), $"--fsize={bytes}:unlimited");
+    }
+
+    private async Task FullUntilAsync(SidecarProcess sidecar, string spool, Func<int> makeRoom)
+    {
         ExpectErrors(sidecar);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
         var running = _load.RunAsync(sidecar.UnixSocket, stop.Token);
         await UntilAsync(() => _load.Refused.ContainsKey(StatusCode.Unavailable));
         await ServingAsync(sidecar, HealthCheckResponse.Types.ServingStatus.NotServing);
 
-        Assert.Equal(0, Run("mount", "-o", "remount,size=512m", disk));
+        Assert.Equal(0, makeRoom());
         var before = _load.Answers;
         await UntilAsync(() => _load.Answers > before + 100);
         await ServingAsync(sidecar, HealthCheckResponse.Types.ServingStatus.Serving);
         await stop.CancelAsync();
         await running;
         Assert.Equal(0, await sidecar.StopAsync());
-        AnsweredAndRecorded.Check(Path.Combine(disk, "spool"), _load.Receipts);
+        AnsweredAndRecorded.Check(spool, _load.Receipts);
         Assert.Contains(sidecar.Output, static line => line.Contains($"\"EventId\":{EventIds.LedgerNoSpare}", StringComparison.Ordinal));
     }
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using SafetyFilter.FunctionalTests.Kafka;
 using SafetyFilter.Ledger;
 using SafetyFilter.Tests;
+using SafetyFilter.V1;
 
 namespace SafetyFilter.FunctionalTests.Faults;
 
@@ -9,6 +10,9 @@ namespace SafetyFilter.FunctionalTests.Faults;
 public sealed class KillLoopTests(ITestOutputHelper output) : IDisposable
 {
     private const int Seed = 20_26;
+
+    // Each over a page of 16 candidates; over all the time in which the sidecar was there to be asked, connecting and dying included.
+    private const double LeastDecisionsPerSecond = 2000;
     private readonly DirectoryInfo _policies = Directory.CreateTempSubdirectory("sf-kill-");
     private readonly Random _random = new(Seed);
 
@@ -19,15 +23,19 @@ public sealed class KillLoopTests(ITestOutputHelper output) : IDisposable
     [Fact]
     public async Task Kill_UnderLoadAgainAndAgain_EveryAnswerIsInTheLedgerAsItsReceiptSays()
     {
-        var load = new ReceiptLoad();
+        var load = new ReceiptLoad(candidates: 16);
         await using var sidecar = await SidecarProcess.StartAsync(Settings());
         var seconds = await KillAsync(sidecar, load, Kills, Settings());
         Assert.Equal(0, await sidecar.StopAsync());
 
-        var records = AnsweredAndRecorded.Check(sidecar.Spool, load.Receipts);
-        output.WriteLine($"{Kills} kills, {load.Answers} answers at {load.Answers / seconds:0}/s while it served, {records} records");
+        var (records, lost) = AnsweredAndRecorded.Check(sidecar.Spool, load.Receipts, killed: true);
+        var inMemory = load.Receipts.Count(static receipt => receipt.Durability == Durability.Memory);
+        var rate = (load.Answers - inMemory) / seconds;
+        output.WriteLine(
+            $"{Kills} kills, {load.Answers} answers in {seconds:0.0} s, {records} records; {rate:0} decisions/s at level process; " +
+            $"{inMemory} answers said MEMORY, the kills took {lost} of those");
         Assert.Empty(load.Refused);
-        Assert.True(load.Answers > Kills * 100);
+        Assert.True(rate >= LeastDecisionsPerSecond, $"{rate:0} decisions/s is too little load to prove anything: the machine is too busy, or the sidecar slow.");
     }
 
     [Fact]
@@ -38,8 +46,7 @@ public sealed class KillLoopTests(ITestOutputHelper output) : IDisposable
         using var kafka = new KafkaUnderTest();
         (string, string)[] settings =
         [
-            .. Settings(), ("Ledger__Kafka__BootstrapServers", kafka.BootstrapServers), ("Ledger__Kafka__Topic", kafka.Topic),
-            ("Ledger__Kafka__CheckpointTopic", ""), ("Ledger__Kafka__CursorInterval", "00:00:00.200"), ("Ledger__Spool__SegmentBytes", "1048576"),
+            .. Settings(), .. kafka.Sidecar, ("Ledger__Kafka__CheckpointTopic", ""), ("Ledger__Kafka__CursorInterval", "00:00:00.200"), ("Ledger__Spool__SegmentBytes", "1048576"),
             ("Ledger__Spool__MaxRecordBytes", "65536"), ("Drain__Flush", "00:00:30"),
         ];
         var load = new ReceiptLoad(streams: 1, inFlight: 2, candidates: 1);
@@ -70,9 +77,6 @@ public sealed class KillLoopTests(ITestOutputHelper output) : IDisposable
     [
         CheapPolicy.Write(_policies.FullName), ("Ledger__Spool__SegmentBytes", (4 << 20).ToString(System.Globalization.CultureInfo.InvariantCulture)),
         ("Ledger__Spool__MaxRecordBytes", "262144"),
-
-        // The page faults and the fsyncs of other tests on the same disk must not make a new segment late.
-        ("Ledger__Spool__AppendPatience", "00:00:05"),
     ];
 
     /// <summary>The seconds in which it served.</summary>

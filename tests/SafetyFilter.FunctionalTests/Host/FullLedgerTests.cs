@@ -84,10 +84,12 @@ public sealed class FullLedgerTests : IDisposable
         mock.TakeDown();
         await using var sidecar = await StartAsync(
             memory: 0,
-            ("Ledger__Kafka__BootstrapServers", kafka.BootstrapServers), ("Ledger__Kafka__Topic", kafka.Topic), ("Ledger__Kafka__CheckpointTopic", kafka.CheckpointTopic),
+            [
+                .. kafka.Sidecar,
 
-            // The publisher deletes what a durable checkpoint covers, so the last segment needs one.
-            ("Ledger__Signing__CheckpointRecords", "5"), ("Ledger__Spool__SyncInterval", "00:00:00.010"), ("Drain__Flush", "00:00:30"));
+                // The publisher deletes what a durable checkpoint covers, so the last segment needs one.
+                ("Ledger__Signing__CheckpointRecords", "5"), ("Ledger__Spool__SyncInterval", "00:00:00.010"), ("Drain__Flush", "00:00:30"),
+            ]);
         await RecordLevels.FillAsync(sidecar, "refuse");
         Assert.All(await RecordLevels.AskAsync(sidecar, "serve"), AssertLost);
 

@@ -31,10 +31,12 @@ internal static class SpoolRecords
 
     public static SpoolRecord Find(string spool, ulong sequence) => Read(spool).Single(record => record.Sequence == sequence);
 
-    public static void Verify(string spool)
+    /// <summary>Returns how many decisions the ledger itself says were lost.</summary>
+    public static long Verify(string spool)
     {
         using var verifier = new LedgerVerifier();
         Assert.True(verifier.AddSpool(spool, out var error), error);
         Assert.Empty(verifier.Findings);
+        return verifier.AdmittedLosses;
     }
 }

@@ -34,7 +34,7 @@ public sealed class AuditCommandTests : IDisposable
     public void Cat_FolderAndTopic_PrintTheSameRecords()
     {
         var (folderCode, folder, _) = Run("cat", _harness.Folder);
-        var (topicCode, topic, _) = Run("cat", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers);
+        var (topicCode, topic, _) = Run(["cat", .. _kafka.Audit]);
 
         Assert.Equal((0, 0), (folderCode, topicCode));
         Assert.Equal(folder, topic);
@@ -54,7 +54,7 @@ public sealed class AuditCommandTests : IDisposable
         Assert.Equal(0, code);
         Assert.EndsWith("VERIFIED", text.TrimEnd(), StringComparison.Ordinal);
 
-        (code, text, _) = Run("verify", "--json", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers);
+        (code, text, _) = Run(["verify", "--json", .. _kafka.Audit]);
         Assert.Equal(0, code);
         using var verdict = JsonDocument.Parse(text);
         Assert.True(verdict.RootElement.GetProperty("verified").GetBoolean());
@@ -84,7 +84,7 @@ public sealed class AuditCommandTests : IDisposable
     [Fact]
     public void Verify_AGroupsSecondWorker_DoesNotReadAgainWhatTheFirstVerified()
     {
-        string[] arguments = ["verify", "--json", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers, .. Briefly, "--group", "auditors"];
+        string[] arguments = ["verify", "--json", .. _kafka.Audit, .. Briefly, "--group", "auditors"];
 
         var (code, text, error) = Run(arguments);
         Assert.Equal((0, ""), (code, error));
@@ -116,7 +116,7 @@ public sealed class AuditCommandTests : IDisposable
         Assert.InRange(partition, 0, 3);
 
         var (code, text, _) = Run(
-            "verify", "--json", "--topic", _kafka.Topic, "--bootstrap-servers", _kafka.BootstrapServers, "--from", "offset:5", "--to", "offset:9");
+            ["verify", "--json", .. _kafka.Audit, "--from", "offset:5", "--to", "offset:9"]);
 
         Assert.Equal(0, code);
         using var verdict = JsonDocument.Parse(text);
@@ -168,7 +168,7 @@ public sealed class AuditCommandTests : IDisposable
     {
         using var empty = new KafkaUnderTest();
 
-        var (code, output, error) = Run("verify", "--topic", empty.Topic, "--bootstrap-servers", empty.BootstrapServers);
+        var (code, output, error) = Run(["verify", .. empty.Audit]);
 
         Assert.Equal((2, ""), (code, output));
         Assert.Contains("nothing to verify", error, StringComparison.Ordinal);
@@ -178,13 +178,13 @@ public sealed class AuditCommandTests : IDisposable
     public void Cat_TopicWithAnEmptyMessage_PrintsItAsUnknown()
     {
         using var topic = new KafkaUnderTest();
-        using (var producer = new ProducerBuilder<Null, byte[]>(new ProducerConfig { BootstrapServers = topic.BootstrapServers }).Build())
+        using (var producer = new ProducerBuilder<Null, byte[]>(new ProducerConfig(KafkaUnderTest.Client(topic.BootstrapServers))).Build())
         {
             producer.Produce(topic.Topic, new Message<Null, byte[]> { Headers = [] });
             Assert.Equal(0, producer.Flush(PublisherHarness.Patience));
         }
 
-        var (code, output, _) = Run("cat", "--topic", topic.Topic, "--bootstrap-servers", topic.BootstrapServers);
+        var (code, output, _) = Run(["cat", .. topic.Audit]);
 
         Assert.Equal(0, code);
         Assert.Contains("\"unknown\"", output, StringComparison.Ordinal);

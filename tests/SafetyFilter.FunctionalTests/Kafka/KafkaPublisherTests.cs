@@ -1,9 +1,11 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 using System.Text;
+using System.Text.Json;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using SafetyFilter.Cli;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
 using SafetyFilter.Observability;
@@ -339,8 +341,13 @@ public sealed class KafkaPublisherTests : IDisposable
     [Theory]
     [InlineData("security.protocl", "ssl")]
     [InlineData("retry.backoff.ms", "soon")]
+    [InlineData("security.protocol", "tls")]
+    [InlineData("ssl.ca.location", "/nowhere/ca.pem")]
+    [InlineData("sasl.mechanism", "MAGIC")]
     public void Open_WithAWrongProducerSetting_NamesItBeforeAnythingIsWritten(string name, string value)
     {
+        // Settings of TLS and SASL are looked at by librdkafka only where they are used.
+        _harness.Kafka.Producer["security.protocol"] = "sasl_ssl";
         _harness.Kafka.Producer[name] = value;
         var options = new LedgerOptions { Kafka = _harness.Kafka, Spool = { Folder = Path.Combine(_harness.Folder, "new") } };
         using var meter = new Meter("test");
@@ -370,9 +377,9 @@ public sealed class KafkaPublisherTests : IDisposable
             Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
         }
 
-        Assert.Equal("safetyfilter.record-10.v1", Encoding.UTF8.GetString(_kafka.ConsumeAll()[1].Message.Headers.GetLastBytes("ce_type")));
+        Assert.Equal("safetyfilter.record-200.v1", Encoding.UTF8.GetString(_kafka.ConsumeAll()[1].Message.Headers.GetLastBytes("ce_type")));
         using var verifier = _harness.Verify();
-        Assert.Contains("type 10", Assert.Single(verifier.Findings).Text, StringComparison.Ordinal);
+        Assert.Contains("type 200", Assert.Single(verifier.Findings).Text, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -401,6 +408,79 @@ public sealed class KafkaPublisherTests : IDisposable
         Assert.Equal(spool.LastSequence, Assert.Single(verifier.Streams).LastSequence);
     }
 
+    [Theory]
+    [InlineData("none", "uncompressed")]
+    [InlineData("gzip")]
+    [InlineData("snappy")]
+    [InlineData("lz4")]
+    [InlineData("zstd")]
+    public void Publish_Compressed_IsSentSoAndVerifiedByTheAuditorsTool(string compression, string? told = null)
+    {
+        _harness.Kafka.Compression = compression;
+        _harness.Kafka.Linger = TimeSpan.FromMilliseconds(20);
+        _harness.Kafka.Producer["debug"] = "msg";
+        var log = new EventLog();
+        using var spool = _harness.Open(checkpointRecords: 50);
+        PublisherHarness.Append(spool, 200);
+        using (var publisher = new KafkaPublisher(spool, _harness.Kafka, TimeProvider.System, log))
+        {
+            publisher.Start();
+            spool.Close();
+            Assert.True(publisher.Flush(PublisherHarness.Patience), publisher.Trouble);
+        }
+
+        var output = new StringWriter();
+        var code = AuditCommand.Create().Parse(["verify", "--json", .. _kafka.Audit]).Invoke(new() { Output = output, Error = output });
+        Assert.True(code == 0, output.ToString());
+        using var verdict = JsonDocument.Parse(output.ToString());
+        Assert.Equal(200, verdict.RootElement.GetProperty("decisions").GetInt32());
+        Assert.Equal((long)spool.LastSequence, verdict.RootElement.GetProperty("records").GetInt64());
+
+        // What a consumer gets is the same either way; what was on the wire, only librdkafka says.
+        Assert.Contains(log.Lines, line => line.Contains("Produce MessageSet", StringComparison.Ordinal) && line.Contains($", {told ?? compression})", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("ssl", "SSL")]
+    [InlineData("sasl_plaintext", "SASL")]
+    public void Publish_ToABrokerThatSpeaksNoSuchProtocol_IsTroubleInLibrdkafkasWordsAndTheSpoolsRecordsStay(string protocol, string told)
+    {
+        _ = _kafka.Mock;
+        _harness.Kafka.Producer["security.protocol"] = protocol;
+        _harness.Kafka.Producer["sasl.mechanism"] = "PLAIN";
+        _harness.Kafka.Producer["sasl.username"] = "somebody";
+        _harness.Kafka.Producer["sasl.password"] = "secret";
+        var log = new EventLog();
+        using var spool = _harness.Open();
+        using (var publisher = new KafkaPublisher(spool, _harness.Kafka, TimeProvider.System, log))
+        {
+            publisher.Start();
+            PublisherHarness.Append(spool, 20);
+            Assert.True(SpinWait.SpinUntil(
+                () => publisher.Trouble?.Contains(told, StringComparison.OrdinalIgnoreCase) == true || log.Lines.Any(line => line.Contains(told, StringComparison.Ordinal)),
+                PublisherHarness.Patience));
+            Assert.True(SpinWait.SpinUntil(() => log.Count(EventIds.PublisherTroubled) > 0, PublisherHarness.Patience));
+            Assert.Equal(0UL, publisher.PublishedThrough);
+            Assert.DoesNotContain(log.Lines, static line => line.Contains("secret", StringComparison.Ordinal));
+        }
+
+        // Corrected, the next one publishes all of it.
+        _harness.Kafka.Producer.Remove("security.protocol");
+        using var corrected = _harness.Start(spool);
+        spool.Close();
+        Assert.True(corrected.Flush(PublisherHarness.Patience), corrected.Trouble);
+        _harness.AssertComplete(spool);
+    }
+
+    [Fact]
+    public void ClientSettings_OfTheEnvironment_MayHoldAnything()
+    {
+        var settings = KafkaUnderTest.Parse("security.protocol=SASL_SSL; sasl.jaas.config=a=b c;;ssl.ca.location=/ca.pem");
+        Assert.Equal(3, settings.Count);
+        Assert.Equal("a=b c", settings["sasl.jaas.config"]);
+        Assert.Equal(("SASL_SSL", "/ca.pem"), (settings["security.protocol"], settings["ssl.ca.location"]));
+    }
+
     [Fact]
     public async Task Publish_ARun_IsReadByKcat()
     {
@@ -424,9 +504,11 @@ public sealed class KafkaPublisherTests : IDisposable
 
     private sealed class EventLog : ILogger
     {
-        private readonly ConcurrentQueue<int> _events = new();
+        private readonly ConcurrentQueue<(int Id, string Text)> _events = new();
 
-        public int Count(int id) => _events.Count(one => one == id);
+        public IEnumerable<string> Lines => _events.Select(static one => one.Text);
+
+        public int Count(int id) => _events.Count(one => one.Id == id);
 
         public IDisposable? BeginScope<TState>(TState state)
             where TState : notnull => null;
@@ -434,6 +516,6 @@ public sealed class KafkaPublisherTests : IDisposable
         public bool IsEnabled(LogLevel logLevel) => true;
 
         public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-            _events.Enqueue(eventId.Id);
+            _events.Enqueue((eventId.Id, formatter(state, exception)));
     }
 }

@@ -3,7 +3,10 @@ using Confluent.Kafka.Admin;
 
 namespace SafetyFilter.FunctionalTests.Kafka;
 
-/// <summary>The cluster that KAFKA_BOOTSTRAP_SERVERS names, or a mock of our own; and one fresh topic on it.</summary>
+/// <summary>
+/// The cluster that KAFKA_BOOTSTRAP_SERVERS names, or a mock of our own; and one fresh topic on it. Every client of the tests takes the librdkafka
+/// settings in KAFKA_CLIENT_SETTINGS, e.g. <c>security.protocol=SASL_SSL;sasl.mechanism=PLAIN;sasl.username=u;sasl.password=p</c>.
+/// </summary>
 internal sealed class KafkaUnderTest : IDisposable
 {
     private readonly MockKafkaCluster? _mock;
@@ -23,12 +26,15 @@ internal sealed class KafkaUnderTest : IDisposable
         }
 
         BootstrapServers = servers;
-        using var admin = new AdminClientBuilder(new AdminClientConfig { BootstrapServers = servers }).Build();
+        using var admin = new AdminClientBuilder(new AdminClientConfig(Client(BootstrapServers))).Build();
         admin.CreateTopicsAsync([
             new TopicSpecification { Name = Topic, NumPartitions = partitions },
             new TopicSpecification { Name = CheckpointTopic, NumPartitions = partitions },
         ]).GetAwaiter().GetResult();
     }
+
+    /// <summary>What KAFKA_CLIENT_SETTINGS says.</summary>
+    public static IReadOnlyDictionary<string, string> Settings { get; } = Parse(Environment.GetEnvironmentVariable("KAFKA_CLIENT_SETTINGS") ?? "");
 
     public string BootstrapServers { get; }
 
@@ -46,11 +52,31 @@ internal sealed class KafkaUnderTest : IDisposable
         }
     }
 
+    /// <summary>For a sidecar that publishes here.</summary>
+    public (string Key, string Value)[] Sidecar =>
+    [
+        ("Ledger__Kafka__BootstrapServers", BootstrapServers), ("Ledger__Kafka__Topic", Topic), ("Ledger__Kafka__CheckpointTopic", CheckpointTopic),
+        .. Settings.Select(static setting => ("Ledger__Kafka__Producer__" + setting.Key, setting.Value)),
+    ];
+
+    /// <summary>For an audit command that reads a topic here.</summary>
+    public string[] Audit =>
+        ["--topic", Topic, "--bootstrap-servers", BootstrapServers, .. Settings.SelectMany(static setting => new[] { "--kafka-setting", $"{setting.Key}={setting.Value}" })];
+
+    /// <summary>name=value, separated by semicolons; a value may have an equals sign, and no semicolon.</summary>
+    public static Dictionary<string, string> Parse(string settings) => settings
+        .Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+        .Select(static setting => setting.Split('=', 2))
+        .ToDictionary(static parts => parts[0], static parts => parts[1], StringComparer.Ordinal);
+
+    public static Dictionary<string, string> Client(string servers) =>
+        new(Settings, StringComparer.Ordinal) { ["bootstrap.servers"] = servers };
+
     public List<ConsumeResult<byte[], byte[]>> ConsumeAll(string? topic = null)
     {
         topic ??= Topic;
         using var consumer = new ConsumerBuilder<byte[], byte[]>(
-            new ConsumerConfig { BootstrapServers = BootstrapServers, GroupId = "test", EnableAutoCommit = false, EnablePartitionEof = true }).Build();
+            new ConsumerConfig(Client(BootstrapServers)) { GroupId = "test", EnableAutoCommit = false, EnablePartitionEof = true }).Build();
         using var admin = new DependentAdminClientBuilder(consumer.Handle).Build();
         var partitions = admin.GetMetadata(topic, TimeSpan.FromSeconds(30)).Topics[0].Partitions;
         consumer.Assign(partitions.Select(partition => new TopicPartitionOffset(topic, partition.PartitionId, Offset.Beginning)));

@@ -10,7 +10,7 @@ internal static class Kcat
         var folders = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':');
         var path = folders.Select(static folder => Path.Combine(folder, "kcat")).FirstOrDefault(File.Exists);
         Assert.SkipWhen(path is null, "kcat is not installed (apt-get install kcat).");
-        var start = new ProcessStartInfo(path!, ["-C", "-q", "-e", "-b", bootstrapServers, "-t", topic, "-f", format])
+        var start = new ProcessStartInfo(path!, ["-C", "-q", "-e", "-b", bootstrapServers, "-t", topic, "-f", format, .. KafkaUnderTest.Settings.SelectMany(static setting => new[] { "-X", $"{setting.Key}={setting.Value}" })])
         {
             RedirectStandardOutput = true,
             UseShellExecute = false,

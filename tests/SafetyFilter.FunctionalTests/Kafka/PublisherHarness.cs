@@ -11,7 +11,7 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
 
     public string Folder { get; } = Directory.CreateTempSubdirectory("safetyfilter-kafka-").FullName;
 
-    public KafkaOptions Kafka { get; } = new()
+    public KafkaOptions Kafka { get; } = WithClientSettings(new KafkaOptions
     {
         BootstrapServers = kafka.BootstrapServers,
         Topic = kafka.Topic,
@@ -20,7 +20,7 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
         CursorInterval = TimeSpan.FromMilliseconds(50),
         LongestBackoff = TimeSpan.FromMilliseconds(20),
         Producer = { ["reconnect.backoff.max.ms"] = "200", ["retry.backoff.ms"] = "10", ["retry.backoff.max.ms"] = "50" },
-    };
+    });
 
     /// <param name="checkpointRecords">Most tests count their records, so there are no checkpoints unless asked for.</param>
     public Spool Open(int syncMilliseconds = 5, int checkpointRecords = int.MaxValue) => Spool.Open(
@@ -67,8 +67,7 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
     public LedgerVerifier Verify()
     {
         var verifier = new LedgerVerifier();
-        var settings = new Dictionary<string, string>(StringComparer.Ordinal);
-        Assert.Null(new TopicSource(kafka.BootstrapServers, kafka.Topic, settings).Read(verifier.Add, verifier.AddDamage, CancellationToken.None));
+        Assert.Null(new TopicSource(kafka.BootstrapServers, kafka.Topic, KafkaUnderTest.Settings).Read(verifier.Add, verifier.AddDamage, CancellationToken.None));
         verifier.Finish();
         return verifier;
     }
@@ -85,6 +84,16 @@ internal sealed class PublisherHarness(KafkaUnderTest kafka) : IDisposable
         {
             Assert.Equal(0, verifier.Repeats);
         }
+    }
+
+    private static KafkaOptions WithClientSettings(KafkaOptions options)
+    {
+        foreach (var (name, value) in KafkaUnderTest.Settings)
+        {
+            options.Producer[name] = value;
+        }
+
+        return options;
     }
 
     public void Dispose() => Directory.Delete(Folder, recursive: true);

@@ -15,7 +15,7 @@ public sealed class SidecarToKafkaTests : IDisposable
     [Fact]
     public async Task Stop_KafkaIsUp_EveryAnswerIsOnTheTopicAsItsReceiptSays()
     {
-        await using var sidecar = await SidecarProcess.StartAsync(Settings());
+        await using var sidecar = await SidecarProcess.StartAsync(_kafka.Sidecar);
         var answers = await AskAsync(sidecar, 20);
         Assert.Equal(0, await sidecar.StopAsync());
 
@@ -42,12 +42,12 @@ public sealed class SidecarToKafkaTests : IDisposable
     {
         var mock = _kafka.Mock;
         mock.TakeDown();
-        await using var sidecar = await SidecarProcess.StartAsync([.. Settings(), ("Drain__Flush", "00:00:00.100")]);
+        await using var sidecar = await SidecarProcess.StartAsync([.. _kafka.Sidecar, ("Drain__Flush", "00:00:00.100")]);
         var lost = await AskAsync(sidecar, 5);
         Assert.Equal(0, await sidecar.StopAsync());
 
         mock.BringUp();
-        await sidecar.RestartAsync([.. Settings(), ("Drain__Flush", "00:00:30")]);
+        await sidecar.RestartAsync([.. _kafka.Sidecar, ("Drain__Flush", "00:00:30")]);
         var later = await AskAsync(sidecar, 5);
         Assert.Equal(0, await sidecar.StopAsync());
 
@@ -56,12 +56,6 @@ public sealed class SidecarToKafkaTests : IDisposable
             .Select(static message => DecisionRecord.Parser.ParseFrom(message.Message.Value).RequestId);
         Assert.Equal([.. lost.Select(static answer => answer.RequestId), .. later.Select(static answer => answer.RequestId)], decided);
     }
-
-    private (string, string)[] Settings() =>
-    [
-        ("Ledger__Kafka__BootstrapServers", _kafka.BootstrapServers), ("Ledger__Kafka__Topic", _kafka.Topic),
-        ("Ledger__Kafka__CheckpointTopic", _kafka.CheckpointTopic),
-    ];
 
     private static async Task<List<FilterResult>> AskAsync(SidecarProcess sidecar, int requests)
     {

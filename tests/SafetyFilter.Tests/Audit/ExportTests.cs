@@ -114,6 +114,48 @@ public sealed class ExportTests : IDisposable
     }
 
     [Fact]
+    public async Task Statements_OfARecordFullOfPersonalData_HoldNoneOfItInAnyField()
+    {
+        AuditBench.Decide(_bench, 60);
+        var record = _bench.Records().First(static one => one.Attributes.Count > 0 && one.Actions.Any(static action => action != DecisionRecord.Types.Action.Allow));
+        record.Sealed = new DecisionRecord.Types.SealedFields { KeyId = ByteString.CopyFrom(new byte[16]), Paths = { "viewer.subject" } };
+        record.Inputs = new DecisionRecord.Types.CapturedInputs
+        {
+            Texts = { new DecisionRecord.Types.CapturedText { Name = "caption", Values = { Enumerable.Repeat("text", (int)record.CandidateCount) } } },
+        };
+        record.IdempotencyKey = record.Caller = record.Experiment = record.AgeBand = record.Territory = "set";
+        record.TraceId = record.SpanId = record.HashKeyId = ByteString.CopyFrom(new byte[16]);
+        var secrets = new PersonalData();
+        secrets.Plant(record);
+        Assert.InRange(secrets.Values.Count, 30, int.MaxValue);
+        var read = new RecordedDecision();
+        Assert.Null(read.TryRead(record.ToByteArray()));
+
+        // An attribute is taken for the content's date where it is one; this one is not.
+        var options = new StatementOptions(
+            StatementOfReasons.DefaultCategories, ["CONTENT_TYPE_TEXT"], StatementOfReasons.EuropeanUnion, null, record.Attributes[0].Name);
+        var written = new MemoryStream();
+        await new StatementRows(written, options).WriteAsync(read, withdrawn: false);
+
+        var lines = System.Text.Encoding.UTF8.GetString(written.ToArray()).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(record.Actions.Count(static action => action != DecisionRecord.Types.Action.Allow), lines.Length);
+        foreach (var line in lines)
+        {
+            using var statement = JsonDocument.Parse(line);
+            Assert.Equal(
+                [
+                    "application_date", "automated_decision", "automated_detection", "category", "content_date", "content_type", "decision_facts", "decision_ground",
+                    "decision_visibility", "incompatible_content_explanation", "incompatible_content_ground", "puid", "source_type", "territorial_scope",
+                ],
+                statement.RootElement.EnumerateObject().Select(static field => field.Name).Order(StringComparer.Ordinal));
+            foreach (var field in statement.RootElement.EnumerateObject())
+            {
+                Assert.All(secrets.Values, secret => Assert.DoesNotContain(secret.Value, field.Value.ToString(), StringComparison.OrdinalIgnoreCase));
+            }
+        }
+    }
+
+    [Fact]
     public async Task Statements_FailedClosed_SayThatNothingWasAssessed()
     {
         AuditBench.Decide(_bench, 60);

@@ -71,6 +71,7 @@ internal sealed class LedgerForge : IDisposable
             PreviousEndedCleanly = _ended,
             BootNonce = ByteString.CopyFrom(nonce),
             PreviousRoot = ByteString.CopyFrom(root),
+            PreviousFrontier = ByteString.CopyFrom(_tree.Range(0, (int)Sequence)),
             Identity = Identity.Verifier.Text,
             EpochKey = _epochKey.Verifier.Text,
             Certificate = SignedNote.Sign(EpochCertificate.Text(StreamId, Epoch, _epochKey.Verifier.Text, nonce, Sequence, root), Identity).ToString(),

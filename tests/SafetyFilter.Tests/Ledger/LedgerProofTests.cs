@@ -56,6 +56,27 @@ public sealed class LedgerProofTests : IDisposable
         AssertFindings(strict, FindingKind.Strict);
     }
 
+    /// <summary>Crash model, seed 11147: no checkpoint is between the first record here and the Gap record, and they share a subtree.</summary>
+    [Fact]
+    public void Verify_FromAnEpochStartOnAndNumbersLostInItsEpoch_AreAnAdmittedGap()
+    {
+        _forge.Start();
+        _forge.Decide(1);
+        _forge.Start();
+        var from = _forge.Sequence;
+        _forge.Decide(3);
+        _forge.LoseBeforeStart(7);
+        _forge.Start();
+        _forge.Admit(from + 4, from + 10, emptyLeaves: true);
+        _forge.Decide(3);
+        _forge.Checkpoint();
+
+        using var verifier = Verify(_forge.Records.Where(record => record.Sequence >= from));
+
+        AssertFindings(verifier);
+        Assert.Equal((7UL, _forge.Sequence - 1), (verifier.Streams.Single().AdmittedGaps, verifier.Streams.Single().SignedThrough));
+    }
+
     [Fact]
     public void Verify_NumbersLostAtRecoveryThatTheTopicHas_AreNoted()
     {

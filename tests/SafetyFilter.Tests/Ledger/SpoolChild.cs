@@ -32,6 +32,15 @@ internal static class SpoolChild
     /// <summary>On a disk that confirms nothing: tells how many waits for it came back as confirmed.</summary>
     public const string WaitForFailingDisk = "wait";
 
+    /// <summary>
+    /// Files may not grow past <see cref="ShortWrites.Limit"/>: tells what a start says, what becomes of the files that are replaced, and, without the limit, of
+    /// the next start.
+    /// </summary>
+    public const string WriteShort = "short";
+
+    /// <summary>A segment must be written again, and only its beginning can be: tells what is promised before and after it can.</summary>
+    public const string RewriteShort = "rewrite";
+
     /// <summary>50 tasks that wait 4 times each for the disk: tells how many waits were confirmed.</summary>
     public const string WaitTogether = "group";
 
@@ -65,6 +74,12 @@ internal static class SpoolChild
             DiskPatience = TimeSpan.FromSeconds(30),
         };
         Adjust(options, mode);
+        if (mode is WriteShort or RewriteShort)
+        {
+            ShortWrites.Run(options, rewrites: mode == RewriteShort);
+            Environment.Exit(0);
+        }
+
         using var output = Console.OpenStandardOutput();
         var signing = mode == AppendDurably ? LedgerFolder.Silent : new SigningOptions { CheckpointRecords = 100 };
         using (var spool = Spool.Open(options, "child", TimeProvider.System, signing: signing))

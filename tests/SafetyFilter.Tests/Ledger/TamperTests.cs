@@ -13,6 +13,7 @@ public sealed class TamperTests : IDisposable
     public void Dispose() => _forge.Dispose();
 
     [Theory]
+    [InlineData(nameof(Tamper.FlipABit), FindingKind.Tree, FindingKind.Gap, FindingKind.Mismatch, FindingKind.Malformed, FindingKind.Checkpoint, FindingKind.Signature, FindingKind.EpochChain)]
     [InlineData(nameof(Tamper.FlipABitInANote), FindingKind.Checkpoint, FindingKind.Signature)]
     [InlineData(nameof(Tamper.DeleteARecord), FindingKind.Gap)]
     [InlineData(nameof(Tamper.DeleteARecordAndRenumber), FindingKind.Tree, FindingKind.Checkpoint, FindingKind.EpochChain)]
@@ -31,6 +32,7 @@ public sealed class TamperTests : IDisposable
     [InlineData(nameof(Tamper.HideRecordsBehindAGap), FindingKind.Tree, FindingKind.Gap)]
     [InlineData(nameof(Tamper.UnderstateALoss), FindingKind.Tree)]
     [InlineData(nameof(Tamper.RemoveAWithdrawal), FindingKind.Tree, FindingKind.Checkpoint)]
+    [InlineData(nameof(Tamper.RelabelAWithdrawal), FindingKind.Mismatch, FindingKind.Malformed, FindingKind.Checkpoint, FindingKind.EpochChain, FindingKind.Loss)]
     [InlineData(nameof(Tamper.ChangeATime), FindingKind.Tree)]
     [InlineData(nameof(Tamper.RepeatWithOtherBytes), FindingKind.Conflict)]
     [InlineData(nameof(Tamper.StartACopyOfTheVolume), FindingKind.ClonedVolume)]

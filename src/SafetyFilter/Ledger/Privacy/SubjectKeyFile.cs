@@ -87,7 +87,8 @@ internal sealed class SubjectKeyFile : IDisposable
         Span<byte> slot = stackalloc byte[SubjectSlot.Length];
         SubjectSlot.RootOf(_secret, subject, root);
         var destroyed = 0;
-        for (var generation = 0; _slots.TryGetValue(SubjectSlot.IdOf(root, generation), out var offset); generation++)
+        var error = 0;
+        for (var generation = 0; error == 0 && _slots.TryGetValue(SubjectSlot.IdOf(root, generation), out var offset); generation++)
         {
             if (RandomAccess.Read(_file, slot, offset) != slot.Length || SubjectSlot.Read(slot, out _) != SlotState.Live)
             {
@@ -95,12 +96,13 @@ internal sealed class SubjectKeyFile : IDisposable
             }
 
             SubjectSlot.Destroy(slot);
-            RandomAccess.Write(_file, slot, offset);
+            error = NativeFile.Write(_file, slot, offset);
             destroyed++;
         }
 
         // Also when nothing was left to do: an earlier call may have failed right here.
-        if (NativeFile.DataSync(_file) is not 0 and var error)
+        error = error != 0 ? error : NativeFile.DataSync(_file);
+        if (error != 0)
         {
             throw new LedgerException($"The disk did not confirm the erasure in '{_path}' ({NativeFile.Describe(error)}). Replace the disk and destroy the old one.");
         }

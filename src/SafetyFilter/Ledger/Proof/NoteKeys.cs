@@ -16,7 +16,7 @@ internal enum NoteSignatureType : byte
     Cosignature = 0x04,
 }
 
-/// <summary>Signs notes under a name. An implementation over a key service needs only the name, the public key and a signature.</summary>
+/// <summary>Signs notes under a name: a key in memory, or an identity that the host keeps elsewhere.</summary>
 internal interface INoteSigner
 {
     NoteVerifier Verifier { get; }
@@ -131,7 +131,10 @@ internal sealed class NoteKey : INoteSigner, IDisposable
         var text = string.Create(
             CultureInfo.InvariantCulture, $"{FilePrefix}{name}+{key.Verifier.KeyId:x8}+{Convert.ToBase64String([(byte)type, .. seed])}\n");
         CryptographicOperations.ZeroMemory(seed);
-        SpoolFolder.Replace(path, Encoding.ASCII.GetBytes(text), UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        if (SpoolFolder.Replace(path, Encoding.ASCII.GetBytes(text), UnixFileMode.UserRead | UnixFileMode.UserWrite) is not 0 and var error)
+        {
+            throw new LedgerException($"The signing key '{path}' cannot be made ({NativeFile.Describe(error)}). Check the disk for space and errors.");
+        }
     }
 
     private static NoteKey? Parse(string text, NoteSignatureType type)

@@ -73,6 +73,13 @@ internal sealed class TreeRules(VerifierOptions options, Verdict verdict, Guid s
         _missedSinceLast = true;
         var size = start.Sequence - 1;
         var root = TreeHash.Read(start.PreviousRoot.Span);
+
+        // Reading begins here. The certificate is over that root, so the frontier that folds to it is as good as a checkpoint's.
+        if (isTrusted && !_tree.IsAnchored && _tree.End == size && CompactRange.TryRead(0, size, start.PreviousFrontier.Span) is { } frontier && frontier.Root() == root)
+        {
+            _tree.Anchor(frontier);
+        }
+
         if (_tree.At(size) is { } own && own.Root() == root)
         {
             Sign(size, isTrusted);
