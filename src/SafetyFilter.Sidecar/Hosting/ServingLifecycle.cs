@@ -1,4 +1,5 @@
 using Google.Protobuf;
+using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Privacy;
@@ -14,6 +15,7 @@ internal sealed partial class ServingLifecycle(
     SidecarOptions options,
     ServingLoader loader,
     ServingStore serving,
+    BreakerBoard breakers,
     DecisionLedger ledger,
     BoundEndpoints endpoints,
     RecordPrivacy privacy,
@@ -111,6 +113,7 @@ internal sealed partial class ServingLifecycle(
             snapshot.Prepare(privacy);
             archive.KeepPolicies(snapshot);
             Activate(snapshot);
+            breakers.Commit(snapshot.Breakers!);
             serving.Swap(snapshot);
             var note = endpoints.Describe(options.Listen.UnixSocket);
             if (options.Listen.ReadyFile.Length > 0)

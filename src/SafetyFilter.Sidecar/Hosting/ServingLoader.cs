@@ -14,6 +14,7 @@ internal sealed partial class ServingLoader(
     SidecarOptions options,
     IConfiguration configuration,
     FilterEngine engine,
+    BreakerBoard breakers,
     BreakerEvents events,
     TimeProvider time,
     ILogger<ServingLoader> logger)
@@ -39,7 +40,13 @@ internal sealed partial class ServingLoader(
         }
 
         Rehearse(policies, classifiers);
-        var guarded = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, Guard, StringComparer.Ordinal);
+        var bundles = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, StringComparer.Ordinal);
+        foreach (var bundle in classifiers.Bundles)
+        {
+            Tell(bundle);
+        }
+
+        var guarded = breakers.Prepare(ServingSnapshot.UsesOf(policies, bundles), options.Breaker, options.Chaos);
         return (ServingSnapshot.Bind(policies, guarded, ConfigRevision(), SidecarSetup.Build), []);
     }
 
@@ -68,12 +75,13 @@ internal sealed partial class ServingLoader(
     {
         var guarded = classifiers.Bundles.ToFrozenDictionary(
             static bundle => bundle.Name,
-            bundle => new GuardedBundle(bundle, new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, events, time),
+            bundle => new GuardedBundle(
+                bundle, new BreakerGate(bundle.Name, "", events, time), new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, time),
             StringComparer.Ordinal);
         engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
     }
 
-    private GuardedBundle Guard(ModelBundle bundle)
+    private void Tell(ModelBundle bundle)
     {
         BundleLoaded(logger, bundle.Name, bundle.Version, Convert.ToHexStringLower(bundle.ModelSha256.Span));
         var chaos = options.Chaos.For(bundle.Name);
@@ -81,8 +89,6 @@ internal sealed partial class ServingLoader(
         {
             ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate, chaos.LatencyRate, chaos.Latency);
         }
-
-        return new GuardedBundle(bundle, options.Breaker.For(bundle.Name), chaos, events, time);
     }
 
     private string ConfigRevision()

@@ -3,10 +3,12 @@ namespace SafetyFilter.Breaker;
 /// <summary>When a classifier bundle's circuit breaker opens, and for how long. Section <c>Breaker</c>.</summary>
 internal sealed class BreakerOptions : BreakerThresholds
 {
+    private static readonly BreakerOverride NothingOwn = new();
+
     /// <summary>Thresholds of single bundles, by bundle name. What one does not set it takes from the section itself.</summary>
     public Dictionary<string, BreakerOverride> Bundles { get; init; } = new(StringComparer.Ordinal);
 
-    public BreakerThresholds For(string bundle) => Bundles.TryGetValue(bundle, out var own) ? own.Over(this) : this;
+    public BreakerThresholds For(string bundle) => Bundles.GetValueOrDefault(bundle, NothingOwn).Over(this);
 
     /// <summary>Every error at once, in words for whoever wrote the configuration.</summary>
     public IEnumerable<string> Validate()
@@ -62,6 +64,10 @@ internal class BreakerThresholds
 
     /// <summary>Calls in a row, one at a time, that must go well after a break before it closes, 1 to 100. Default 1, as Polly's.</summary>
     public int TrialCalls { get; set; } = 1;
+
+    public bool IsSame(BreakerThresholds other) =>
+        (FailureRatio, MinimumThroughput, SamplingDuration, BreakDuration, SlowCallMicros, SlowCallRatio, TrialCalls)
+        == (other.FailureRatio, other.MinimumThroughput, other.SamplingDuration, other.BreakDuration, other.SlowCallMicros, other.SlowCallRatio, other.TrialCalls);
 
     internal IEnumerable<string> Validate(string section)
     {

@@ -34,7 +34,7 @@ internal sealed class FilterMetrics(Meter meter)
         "safetyfilter.record_shortfalls", "{record}", "Records that show less than their policy meant, by surface and cause");
 
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
-        "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle, new state and cause");
+        "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle, group of surfaces, new state and reason");
 
     private readonly Histogram<double> _engineTime = meter.CreateHistogram(
         "safetyfilter.engine.duration", "s", "Engine time of a request: decoded columns to appended record",
@@ -76,6 +76,17 @@ internal sealed class FilterMetrics(Meter meter)
         BreakerState.Open => "open",
         BreakerState.HalfOpen => "half_open",
         _ => "isolated",
+    };
+
+    public static string TagOf(BreakerReason reason) => reason switch
+    {
+        BreakerReason.Failures => "failures",
+        BreakerReason.SlowCalls => "slow_calls",
+        BreakerReason.TrialFailed => "trial_failed",
+        BreakerReason.BreakEnded => "break_ended",
+        BreakerReason.TrialsSucceeded => "trials_succeeded",
+        BreakerReason.Operator => "operator",
+        _ => "reloaded",
     };
 
     public static string TagOf(Durability durability) => durability switch
@@ -122,11 +133,17 @@ internal sealed class FilterMetrics(Meter meter)
     private void FellShort(string surface, string cause) =>
         _shortfalls.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("cause", cause));
 
-    public void BreakerChanged(string bundle, BreakerState state, string cause) => _breakerChanges.Add(
-        1,
-        new KeyValuePair<string, object?>("bundle", bundle),
-        new KeyValuePair<string, object?>("state", TagOf(state)),
-        new KeyValuePair<string, object?>("cause", cause));
+    public void BreakerChanged(BreakerTransition change)
+    {
+        var tags = new TagList
+        {
+            { "bundle", change.Bundle },
+            { "group", change.Group },
+            { "state", TagOf(change.State) },
+            { "reason", TagOf(change.Reason) },
+        };
+        _breakerChanges.Add(1, tags);
+    }
 
     /// <summary>Counts one answered request.</summary>
     public void Decided(Decision decision)

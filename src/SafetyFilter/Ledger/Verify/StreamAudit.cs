@@ -176,8 +176,8 @@ internal sealed class StreamAudit
             case RecordType.Activation when Parse(Activation.Parser, place, record) is { Policy: "" }:
                 _verdict.Find(FindingKind.Malformed, place, "is an Activation of no policy");
                 break;
-            case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { Bundle: "" }:
-                _verdict.Find(FindingKind.Malformed, place, "is a BreakerChange of no bundle");
+            case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { } change && BreakerRules.Fault(change) is { } fault:
+                _verdict.Find(FindingKind.Malformed, place, fault);
                 break;
         }
     }
