@@ -115,6 +115,7 @@ internal static class SidecarSetup
             provider.GetRequiredService<FilterMetrics>(),
             (bundle, state, cause, breakDuration) =>
                 provider.GetRequiredService<OperationsJournal>().BreakerChanged(bundle, state, cause, breakDuration) == AppendResult.Appended));
+        services.AddSingleton(new LastKnownScores(options.LastKnown));
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();

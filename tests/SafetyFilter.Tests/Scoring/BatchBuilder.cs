@@ -16,7 +16,7 @@ internal sealed class BatchBuilder
     {
     }
 
-    private BatchBuilder(CandidateBatch into, string[] ids)
+    public BatchBuilder(CandidateBatch into, string[] ids)
     {
         _batch = into;
         _batch.RequestId = Append("request-1");
