@@ -1,12 +1,16 @@
 using System.IO.Hashing;
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
+using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Filtering;
 
 /// <summary>The classifiers of a surface that fall back on remembered scores. Immutable.</summary>
 internal sealed class LastKnownRows
 {
+    // As many misses of the cache as processors bear at once, and a few.
+    private const int Block = 16;
+
     private readonly int[] _rows;
 
     // Of the bundle's digests and the label: another model, or another calibration of it, is another classifier.
@@ -18,10 +22,14 @@ internal sealed class LastKnownRows
     }
 
     /// <summary>Null when there are none.</summary>
-    public static LastKnownRows? Of(DecisionTerms terms, IReadOnlyList<GuardedBundle> bundles)
+    public static LastKnownRows? Of(DecisionTerms terms, IReadOnlyList<GuardedBundle> bundles) =>
+        Of(terms, [.. terms.Classifiers.Select(classifier => Identify(classifier, bundles[classifier.Bundle].Bundle))]);
+
+    /// <param name="classifiers">What tells each of the terms' classifiers from all others.</param>
+    public static LastKnownRows? Of(DecisionTerms terms, ulong[] classifiers)
     {
         var rows = Enumerable.Range(0, terms.Classifiers.Length).Where(row => terms.Classifiers[row].FailMode == FailMode.LastKnown).ToArray();
-        return rows.Length == 0 ? null : new LastKnownRows(rows, [.. rows.Select(row => Identify(terms.Classifiers[row], bundles))]);
+        return rows.Length == 0 ? null : new LastKnownRows(rows, [.. rows.Select(row => classifiers[row])]);
     }
 
     /// <summary>
@@ -31,36 +39,45 @@ internal sealed class LastKnownRows
     public void Apply(Decision decision, LastKnownScores known)
     {
         var batch = decision.Batch;
-        var scores = decision.Scores;
-        var seconds = (uint)(decision.TimeUnixNanos / 1_000_000_000);
-        for (var candidate = 0; candidate < batch.ContentVersions.Count; candidate++)
+        Span<ContentKey> contents = stackalloc ContentKey[Block];
+        for (var first = 0; first < batch.ContentVersions.Count; first += Block)
         {
-            var version = batch.ContentVersions[candidate];
-            if (version.IsEmpty)
+            var block = contents[..Math.Min(Block, batch.ContentVersions.Count - first)];
+            for (var i = 0; i < block.Length; i++)
             {
-                continue;
+                block[i] = known.KeyOf(batch[batch.Ids[first + i]], batch[batch.ContentVersions[first + i]]);
             }
 
-            var content = known.KeyOf(batch[batch.Ids[candidate]], batch[version]);
-            for (var i = 0; i < _rows.Length; i++)
+            known.Fetch(block);
+            for (var i = 0; i < block.Length; i++)
             {
-                ref var score = ref scores.Row(_rows[i])[candidate];
-                var key = content.For(_classifiers[i]);
-                if (scores.Failures(_rows[i])[candidate] == FailureKind.None)
+                if (!batch.ContentVersions[first + i].IsEmpty)
                 {
-                    known.Remember(key, score, seconds);
-                }
-                else if (known.TryRecall(key, out var recalled))
-                {
-                    score = recalled;
+                    Apply(decision, first + i, block[i], known);
                 }
             }
         }
     }
 
-    private static ulong Identify(ClassifierSlot classifier, IReadOnlyList<GuardedBundle> bundles)
+    private void Apply(Decision decision, int candidate, ContentKey content, LastKnownScores known)
     {
-        var bundle = bundles[classifier.Bundle].Bundle;
-        return XxHash3.HashToUInt64([.. bundle.ModelSha256.Span, .. bundle.ManifestSha256.Span, .. classifier.Name]);
+        var scores = decision.Scores;
+        var seconds = (uint)(decision.TimeUnixNanos / 1_000_000_000);
+        for (var i = 0; i < _rows.Length; i++)
+        {
+            ref var score = ref scores.Row(_rows[i])[candidate];
+            var key = content.For(_classifiers[i]);
+            if (scores.Failures(_rows[i])[candidate] == FailureKind.None)
+            {
+                known.Remember(key, score, seconds);
+            }
+            else if (known.TryRecall(key, out var recalled))
+            {
+                score = recalled;
+            }
+        }
     }
+
+    private static ulong Identify(ClassifierSlot classifier, ModelBundle bundle) =>
+        XxHash3.HashToUInt64([.. bundle.ModelSha256.Span, .. bundle.ManifestSha256.Span, .. classifier.Name]);
 }

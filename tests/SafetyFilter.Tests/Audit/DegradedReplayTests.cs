@@ -28,7 +28,7 @@ public sealed class DegradedReplayTests
         from first in Gen.Bool
         select EngineBench.Policy(
             $"{{ numbers/alpha: {{ fail: {alpha} }}, numbers/beta: {{ fail: {beta} }}, roots/gamma: {{ fail: {gamma}, hard: {(hard && down != "allow" ? "true" : "false")} }} }}", Rules)
-            + $"\nall_down: {down}\nmatch: {(first ? "first" : "strongest")}\n";
+            + $"\nall_down: {down}\nmatch: {(first ? "first" : "strongest")}\nrecord: {{ inputs: full }}\n";
 
     /// <param name="Down">Bit 0: bundle numbers, bit 1: bundle roots.</param>
     /// <param name="Version">0: the candidates have none.</param>
@@ -61,9 +61,11 @@ public sealed class DegradedReplayTests
                 var records = bench.Records();
                 bases.UnionWith(records.SelectMany(static record => record.Bases));
                 rules.UnionWith(records.SelectMany(static record => record.RuleIndexes.Select(index => record.Rules[(int)index].Id)));
-                var report = AuditBench.Replay(ListSource.Of(records), AuditBench.Archive(policy));
+                using var bundles = new BundleArchive();
+                bundles.AddFolder(bench.Folder);
+                var report = AuditBench.Replay(ListSource.Of(records), AuditBench.Archive(policy), bundles);
                 Assert.True(report.IsEqual(allowMissing: false), AuditBench.Describe(report));
-                Assert.Equal(records.Count, report.Decisions);
+                Assert.Equal((records.Count, records.Count), ((int)report.Decisions, (int)report.Rescored));
 
                 // The same question asked as "what would it have done?".
                 var whatIf = Ask(policy, records);
@@ -77,6 +79,30 @@ public sealed class DegradedReplayTests
         Assert.Equal(Enum.GetValues<Recorded.Basis>().Skip(1), bases.Order());
         Assert.Equal(["all-down", "alpha", "beta", "default", "unscored"], rules.Order(StringComparer.Ordinal));
         Assert.True(refused > 0);
+    }
+
+    [Fact]
+    public void Show_DegradedCandidates_TellsWhatStoodInForTheirScores()
+    {
+        var policy = EngineBench.Policy("{ numbers/alpha: { fail: open }, numbers/beta: { fail: closed, hard: true }, roots/gamma: { fail: { last-known: closed } } }", Rules);
+        using var bench = new EngineBench(policy, measured: false);
+        bench.Decide(Request(new Call(0, 1, SendsRoot: true, 0, [0.5f])), out _);
+        Fail(bench, 3);
+        bench.Decide(Request(new Call(3, 1, SendsRoot: true, 0, [0.5f, 0.5f])), out var receipt);
+        var policies = Directory.CreateDirectory(Path.Combine(bench.Folder, "policies"));
+        File.WriteAllText(Path.Combine(policies.FullName, "p.yaml"), policy);
+
+        var (code, text, error) = AuditRun.Run(
+            "show", "--sequence", $"{receipt.Sequence}", "--policies", policies.FullName, bench.Ledger.StreamFolder);
+
+        Assert.True(code == 0, error);
+        foreach (var fact in (string[])[
+            "unscored: a hard classifier gave no score", "reason:    UNSCORED, severity medium", "basis:     failed closed",
+            "numbers/alpha: none, breaker open; it fails open", "numbers/beta: none, breaker open; it fails closed",
+            "(remembered: breaker open)", "roots/gamma: none, breaker open; it fails closed"])
+        {
+            Assert.Contains(fact, text, StringComparison.Ordinal);
+        }
     }
 
     [Fact]

@@ -110,7 +110,7 @@ public sealed class LastKnownScoresTests
             Assert.Equal(float.NaN, failed.Scores.Row(0)[0]);
         }
 
-        Assert.False(known.Allocate().AsSpan().ContainsAnyExcept(0ul));
+        Assert.False(known.Allocate().ContainsAnyExcept(0ul));
     }
 
     [Fact]

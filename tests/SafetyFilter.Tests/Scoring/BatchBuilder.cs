@@ -82,6 +82,7 @@ internal sealed class BatchBuilder
         var column = _batch.AddTensor();
         column.Name = Append(name);
         column.DataType = type;
+        column.Rows = rows.Length;
         column.RowShape.AddRange(rowShape);
         column.RowLength = (int)rowShape.Aggregate(1L, (product, length) => product * length);
         if (_bytes.WrittenCount % 2 == 0)
