@@ -30,6 +30,9 @@ public enum VerdictBasis
 
     /// <summary>At least one classifier gave no score and failed closed: it counted as over every limit.</summary>
     FailedClosed = 3,
+
+    /// <summary>At least one score is one remembered for the candidate's content version; the others were given, or remembered too.</summary>
+    LastKnown = 4,
 }
 
 /// <summary>Why a classifier gave no score.</summary>
@@ -68,6 +71,9 @@ public enum FailMode
 
     /// <summary>Count as under every limit, and mark the verdict.</summary>
     Open = 2,
+
+    /// <summary>Take the score remembered for the candidate's content version, and mark the verdict.</summary>
+    LastKnown = 3,
 }
 
 /// <summary>How grave a rule's reason is.</summary>

@@ -53,6 +53,7 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
         {
             Basis.FailedClosed => "failed closed: a classifier gave no score and counted as over every limit",
             Basis.FailedOpen => "failed open: a classifier gave no score and counted as under every limit",
+            Basis.LastKnown => "last known: a classifier gave no score, and one remembered for the content's version stood in",
             _ => "evaluated: every classifier gave a score",
         });
         if (!float.IsNaN(record.Margins[candidate]))
@@ -113,27 +114,29 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
         var name = record.Text(classifier.Name);
         var score = record.Scores.Row(row)[candidate];
         var mark = read.Contains(name) ? " (the rule reads it)" : "";
+        var failure = record.Scores.Failures(row)[candidate];
         if (!float.IsNaN(score))
         {
-            Line("score", string.Create(CultureInfo.InvariantCulture, $"{name} {score:R}{mark}"));
+            var remembered = failure == FailureKind.None ? "" : $" (remembered: {Words(failure)})";
+            Line("score", string.Create(CultureInfo.InvariantCulture, $"{name} {score:R}{remembered}{mark}"));
             return;
         }
 
-        Line("score", $"{name}: none, {Words(FailureOf(row, candidate))}; it fails {Words(classifier.FailMode)}{mark}");
+        Line("score", $"{name}: none, {Words(failure)}; it fails {Words(ModeOf(row, candidate, classifier.FailMode))}{mark}");
     }
 
-    private FailureKind FailureOf(int row, int candidate)
+    private FailMode ModeOf(int row, int candidate, FailMode policys)
     {
         foreach (var degradation in record.Degradations)
         {
             var candidates = record.CandidatesOf(degradation);
             if (degradation.Classifier == row && (candidates.IsEmpty || candidates.Contains((uint)candidate)))
             {
-                return degradation.Failure;
+                return degradation.FailMode;
             }
         }
 
-        return FailureKind.None;
+        return policys;
     }
 
     private void TellPrivacy()

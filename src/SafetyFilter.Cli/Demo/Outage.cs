@@ -110,7 +110,7 @@ internal sealed class Outage(string bundle)
                 return VerdictBasis.FailedClosed;
             }
 
-            expected = VerdictBasis.FailedOpen;
+            expected = mark.FailMode == FailMode.Open || expected == VerdictBasis.FailedOpen ? VerdictBasis.FailedOpen : VerdictBasis.LastKnown;
         }
 
         return expected;

@@ -28,6 +28,7 @@ internal static class PlainWords
         {
             VerdictBasis.FailedOpen => "; not evaluated, failed open",
             VerdictBasis.FailedClosed => "; not evaluated, failed closed",
+            VerdictBasis.LastKnown => "; by a remembered score",
             _ => "",
         };
         return rule + basis + Risks(result, verdict);

@@ -20,7 +20,7 @@ internal sealed partial class ServingLoader(
     ILogger<ServingLoader> logger)
 {
     // What else is configured does not change what is decided.
-    private static readonly string[] DecidingSections = ["Limits", "Breaker", "Chaos"];
+    private static readonly string[] DecidingSections = ["Limits", "Breaker", "Chaos", "LastKnown"];
 
     /// <summary>The snapshot, or every error of the models and then of the policies.</summary>
     public (ServingSnapshot? Snapshot, IReadOnlyList<string> Errors) Load()

@@ -1,4 +1,5 @@
 using SafetyFilter.Breaker;
+using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Sidecar.Grpc;
 
@@ -13,6 +14,7 @@ internal sealed class SidecarOptions
     public RequestLimits Limits { get; init; } = new();
     public BreakerOptions Breaker { get; init; } = new();
     public ChaosOptions Chaos { get; init; } = new();
+    public LastKnownOptions LastKnown { get; init; } = new();
     public LedgerOptions Ledger { get; init; } = new();
     public DrainOptions Drain { get; init; } = new();
     public TelemetryOptions Telemetry { get; init; } = new();
@@ -27,6 +29,7 @@ internal sealed class SidecarOptions
         .. Limits.Validate(),
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),
+        .. LastKnown.Validate(),
         .. LedgerOptionsValidator.Validate(Ledger),
         .. Drain.Validate(),
         .. Telemetry.Validate(),

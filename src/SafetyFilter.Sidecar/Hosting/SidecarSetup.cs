@@ -115,6 +115,7 @@ internal static class SidecarSetup
             provider.GetRequiredService<FilterMetrics>(),
             change => provider.GetRequiredService<OperationsJournal>().BreakerChanged(change) == AppendResult.Appended));
         services.AddSingleton<BreakerBoard>();
+        services.AddSingleton(new LastKnownScores(options.LastKnown));
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();

@@ -10,7 +10,10 @@ internal static class ConditionWords
     /// <summary>What a rule of a policy demands; empty when the policy has no such rule.</summary>
     public static string Of(ArchivedPolicy? policy, string rule) =>
         rule == SurfacePolicy.DefaultRuleId ? "no rule matched"
-        : policy is not null && policy.Conditions.TryGetValue(rule, out var condition) ? Of(condition)
+        : policy is null ? ""
+        : policy.Conditions.TryGetValue(rule, out var condition) ? Of(condition)
+        : rule == SurfacePolicy.UnscoredRuleId ? "a hard classifier gave no score"
+        : rule == SurfacePolicy.AllDownRuleId ? "every classifier was down"
         : "";
 
     public static string Of(ConditionConfig condition) => condition switch

@@ -318,6 +318,23 @@ internal sealed class RecordedDecision
             cells.Slice(classifier * Count, Count).CopyTo(Scores.Row(classifier));
         }
 
+        foreach (ref readonly var degradation in CollectionsMarshal.AsSpan(Degradations))
+        {
+            var candidates = CandidatesOf(degradation);
+            if (candidates.IsEmpty)
+            {
+                for (var candidate = 0; candidate < Count; candidate++)
+                {
+                    Scores.Mark(degradation.Classifier, candidate, degradation.Failure);
+                }
+            }
+
+            foreach (var candidate in candidates)
+            {
+                Scores.Mark(degradation.Classifier, (int)candidate, degradation.Failure);
+            }
+        }
+
         return null;
     }
 }

@@ -40,7 +40,7 @@ internal struct RecordedRule
     public int MinimumAge;
 }
 
-/// <summary>Candidates for which a classifier gave no score.</summary>
+/// <summary>Candidates for which a classifier gave no score, and what stood in for it.</summary>
 internal struct RecordedDegradation
 {
     public int Classifier;

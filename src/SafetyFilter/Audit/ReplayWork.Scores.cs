@@ -78,8 +78,22 @@ internal sealed partial class ReplayWork
         {
             if (row >= 0)
             {
+                ForgetRemembered(row);
                 CompareBits($"score {_record.Text(_record.Classifiers[row].Name)}", _record.Scores.Row(row), _rescored.Row(row));
                 CompareFailures(row);
+            }
+        }
+    }
+
+    // The model had no score for these, and has none now. The verdicts have been compared by then.
+    private void ForgetRemembered(int row)
+    {
+        var failures = _record.Scores.Failures(row);
+        for (var candidate = 0; candidate < failures.Length; candidate++)
+        {
+            if (failures[candidate] != FailureKind.None)
+            {
+                _record.Scores.Row(row)[candidate] = float.NaN;
             }
         }
     }

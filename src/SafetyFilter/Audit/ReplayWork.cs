@@ -64,6 +64,11 @@ internal sealed partial class ReplayWork(PolicyArchive policies, BundleArchive b
             _record.UseLanguages();
         }
 
+        if (policy.Policy.Refuses(_record.Scores))
+        {
+            Differ("answer", "given", "refused, because every classifier was down");
+        }
+
         policy.Policy.Decide(_record.Batch, _record.Scores, _record.UnixMilliseconds, _verdicts);
         CompareRules(policy);
         Compare("action", CollectionsMarshal.AsSpan(_record.Actions), _verdicts.Actions);

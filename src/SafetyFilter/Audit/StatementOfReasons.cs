@@ -92,8 +92,13 @@ internal static class StatementOfReasons
             ? "An automated classifier that the policy relies on gave no result for this content, and the policy then restricts content as a precaution: "
                 + "the restriction need not rest on an assessment of the content."
             : "Automated classifiers assessed the content, without human review.";
-        var open = record.Bases[candidate] == Basis.FailedOpen ? " At least one classifier gave no result and was left out of account." : "";
-        return $"{cause}{open} The rule '{record.Text(rule.Id)}' of the policy (reason {reason}) applied. "
+        var rest = record.Bases[candidate] switch
+        {
+            Basis.FailedOpen => " At least one classifier gave no result and was left out of account.",
+            Basis.LastKnown => " At least one result is an earlier one for the same version of the content.",
+            _ => "",
+        };
+        return $"{cause}{rest} The rule '{record.Text(rule.Id)}' of the policy (reason {reason}) applied. "
             + $"The content's visibility in recommendations on '{record.Text(record.Batch.Surface)}' was restricted for this request: "
             + $"{ConditionWords.Action(rule.Action, rule.DemoteFactor, record.Text(rule.Label), rule.MinimumAge)}.";
     }

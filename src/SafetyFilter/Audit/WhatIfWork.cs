@@ -49,6 +49,12 @@ internal sealed class WhatIfWork(WhatIfQuestion question, SealOpener? open) : ID
             return;
         }
 
+        if (policy.Policy.Refuses(_scores))
+        {
+            Report.Miss("every classifier was down, and the policy gives no answer then");
+            return;
+        }
+
         policy.Policy.Decide(_record.Batch, _scores, question.AsOf ?? _record.UnixMilliseconds, _verdicts);
         Report.Decisions++;
         Report.Candidates += _record.Count;
@@ -117,9 +123,35 @@ internal sealed class WhatIfWork(WhatIfQuestion question, SealOpener? open) : ID
             }
 
             _record.Scores.Row(found).CopyTo(_scores.Row(row));
+            if (_record.Scores.IsIncomplete(found))
+            {
+                CopyMarks(found, row, policy.Policy.Classifiers[row].FailMode == FailMode.LastKnown);
+            }
         }
 
         return null;
+    }
+
+    // What was remembered helps only a policy that asks for it. What would have been is not in the record.
+    private void CopyMarks(int found, int row, bool remembers)
+    {
+        var failures = _record.Scores.Failures(found);
+        for (var candidate = 0; candidate < failures.Length; candidate++)
+        {
+            if (failures[candidate] == FailureKind.None)
+            {
+                continue;
+            }
+
+            if (remembers)
+            {
+                _scores.Mark(row, candidate, failures[candidate]);
+            }
+            else
+            {
+                _scores.Fail(row, candidate, failures[candidate]);
+            }
+        }
     }
 
     private void Compare(ArchivedPolicy policy, ArchivedPolicy? recorded)

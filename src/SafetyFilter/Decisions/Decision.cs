@@ -87,6 +87,31 @@ internal sealed class Decision
         }
     }
 
+    /// <summary>
+    /// Why a candidate has no score of a classifier's own and what stands in for it, as kind x 4 + mode: below 32. 0 when it has one.
+    /// Once the policy has decided.
+    /// </summary>
+    public int MarkOf(int classifier, int candidate)
+    {
+        var kind = Scores.Failures(classifier)[candidate];
+        return kind == FailureKind.None ? 0 : (int)kind * 4 + (int)ModeOf(classifier, candidate);
+    }
+
+    private FailMode ModeOf(int classifier, int candidate)
+    {
+        if (!float.IsNaN(Scores.Row(classifier)[candidate]))
+        {
+            return FailMode.LastKnown;
+        }
+
+        if (Terms.AllDownRule != 0 && Verdicts.Rules[candidate] == Terms.AllDownRule)
+        {
+            return Terms.Rules[Terms.AllDownRule].Action == CandidateAction.Block ? FailMode.Closed : FailMode.Open;
+        }
+
+        return Terms.Classifiers[classifier].MissingMode;
+    }
+
     /// <summary>Where a rule stands in <see cref="UsedRules"/>.</summary>
     public int TableIndexOf(int rule) => _tableIndexOfRule[rule];
 }

@@ -21,7 +21,8 @@ internal sealed class DecisionTerms(
     bool readsLanguage,
     RecordTerms? record = null,
     ImmutableArray<string> textFeatures = default,
-    ImmutableArray<string> tensorFeatures = default)
+    ImmutableArray<string> tensorFeatures = default,
+    int allDownRule = 0)
 {
     public string Surface { get; } = surface;
     public string PolicyName { get; } = policy;
@@ -38,6 +39,9 @@ internal sealed class DecisionTerms(
     public ImmutableArray<RuleTerms> Rules { get; } = rules;
 
     public ImmutableArray<RuleTerms> ShadowRules { get; } = shadowRules;
+
+    /// <summary>The rule that decides when every classifier is down, in <see cref="Rules"/>; 0 when none does.</summary>
+    public int AllDownRule { get; } = allDownRule;
 
     /// <summary>Names of the attributes that the rules read: the record keeps those.</summary>
     public ImmutableArray<byte[]> Attributes { get; } = [.. attributes.Select(Encoding.UTF8.GetBytes)];
@@ -62,7 +66,8 @@ internal sealed class BundleSlot(string name, string version, ReadOnlyMemory<byt
 }
 
 /// <summary>A classifier that a surface's policy reads, and what happens when it gives no score.</summary>
-internal sealed class ClassifierSlot(string name, int bundle, FailMode failMode)
+/// <param name="missingMode">Null: the same as <paramref name="failMode"/>.</param>
+internal sealed class ClassifierSlot(string name, int bundle, FailMode failMode, FailMode? missingMode = null)
 {
     public string NameText { get; } = name;
     public byte[] Name { get; } = Encoding.UTF8.GetBytes(name);
@@ -70,7 +75,11 @@ internal sealed class ClassifierSlot(string name, int bundle, FailMode failMode)
     /// <summary>Index into <see cref="DecisionTerms.Bundles"/>.</summary>
     public int Bundle { get; } = bundle;
 
+    /// <summary>What the policy says.</summary>
     public FailMode FailMode { get; } = failMode;
+
+    /// <summary>What holds where there is no score and none is remembered: closed or open.</summary>
+    public FailMode MissingMode { get; } = missingMode ?? failMode;
 }
 
 /// <summary>A rule as answers and records tell it. A <paramref name="severity"/> of 0: the rule has none, as the default.</summary>

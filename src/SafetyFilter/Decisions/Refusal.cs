@@ -23,6 +23,9 @@ internal enum RefusalKind : byte
 
     /// <summary>Our own mistake.</summary>
     Internal = 7,
+
+    /// <summary>No classifier of the surface works, and its policy gives no answer then.</summary>
+    ClassifiersDown = 8,
 }
 
 /// <summary>A refusal in words for the caller: names the field, the value and the remedy.</summary>

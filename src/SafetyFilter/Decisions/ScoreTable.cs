@@ -4,7 +4,8 @@ namespace SafetyFilter.Decisions;
 /// Scores of one request: classifier-major, one row of candidates per classifier slot of the surface's policy.
 /// </summary>
 /// <remarks>
-/// A cell is a score in 0..1 with <see cref="FailureKind.None"/>, or NaN with the reason why there is none.
+/// A cell is a score in 0..1 with <see cref="FailureKind.None"/>, NaN with the reason why there is none, or a remembered score with
+/// the reason why there is none of its own.
 /// Pooled; <see cref="Reset"/> keeps the arrays. Not thread-safe.
 /// </remarks>
 internal sealed class ScoreTable
@@ -44,11 +45,57 @@ internal sealed class ScoreTable
     /// <summary>The scores of one classifier, to be read or written.</summary>
     public Span<float> Row(int classifier) => _scores.AsSpan(classifier * Count, Count);
 
-    /// <summary>Why candidates have no score from this classifier.</summary>
+    /// <summary>Why candidates have no score from this classifier itself.</summary>
     public ReadOnlySpan<FailureKind> Failures(int classifier) => _failures.AsSpan(classifier * Count, Count);
 
-    /// <summary>Whether at least one candidate has no score from this classifier.</summary>
+    /// <summary>Whether at least one candidate has no score from this classifier itself.</summary>
     public bool IsIncomplete(int classifier) => _incomplete[classifier];
+
+    /// <summary>
+    /// Whether no classifier gave any candidate a score, and none of that is the caller's doing: who leaves features out must not
+    /// choose what happens.
+    /// </summary>
+    public bool IsAllDown()
+    {
+        for (var classifier = 0; classifier < Classifiers; classifier++)
+        {
+            if (!_incomplete[classifier])
+            {
+                return false;
+            }
+
+            foreach (var failure in Failures(classifier))
+            {
+                if (failure is FailureKind.None or FailureKind.MissingFeature or FailureKind.FeatureMismatch)
+                {
+                    return false;
+                }
+            }
+        }
+
+        return Classifiers > 0;
+    }
+
+    /// <summary>Whether there is a score for a candidate, from a classifier or remembered.</summary>
+    public bool KnowsOf(int candidate)
+    {
+        for (var classifier = 0; classifier < Classifiers; classifier++)
+        {
+            if (!float.IsNaN(_scores[classifier * Count + candidate]))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Says why a candidate has no score of its own, and leaves what stands in for it.</summary>
+    public void Mark(int classifier, int candidate, FailureKind kind)
+    {
+        _failures[classifier * Count + candidate] = kind;
+        _incomplete[classifier] = true;
+    }
 
     /// <summary>Takes one candidate's score away.</summary>
     public void Fail(int classifier, int candidate, FailureKind kind)

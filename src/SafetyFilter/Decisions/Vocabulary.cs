@@ -21,6 +21,9 @@ internal enum Basis : byte
 
     /// <summary>At least one classifier gave no score and failed closed.</summary>
     FailedClosed = 3,
+
+    /// <summary>At least one score is one remembered for the candidate's content version; the others were given, or remembered too.</summary>
+    LastKnown = 4,
 }
 
 /// <summary>Why a classifier gave no score. The values are the wire values.</summary>
@@ -59,6 +62,25 @@ internal enum FailMode : byte
 
     /// <summary>Count as under every limit: score 0, marked on the verdict.</summary>
     Open = 2,
+
+    /// <summary>Take the score remembered for the candidate's content version; where there is none, one of the other two, as the policy says.</summary>
+    LastKnown = 3,
+}
+
+/// <summary>What a policy does with a request when every classifier that it reads is down.</summary>
+internal enum AllDownMode : byte
+{
+    /// <summary>Each classifier's own fail mode.</summary>
+    Classifiers = 0,
+
+    /// <summary>Block every candidate of which nothing is known.</summary>
+    Block = 1,
+
+    /// <summary>Allow every candidate of which nothing is known.</summary>
+    Allow = 2,
+
+    /// <summary>No answer, unless something is known of every candidate.</summary>
+    Refuse = 3,
 }
 
 /// <summary>How grave a rule's reason is. The values are the wire values.</summary>

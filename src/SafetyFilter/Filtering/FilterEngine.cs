@@ -13,7 +13,8 @@ namespace SafetyFilter.Filtering;
 /// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
-    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null)
+    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null,
+    LastKnownScores? lastKnown = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -24,6 +25,7 @@ internal sealed partial class FilterEngine(
     private readonly LogThrottle _bundleLog = new(time);
     private readonly LogThrottle _ledgerLog = new(time);
     private readonly LogThrottle _lossLog = new(time);
+    private readonly LastKnownScores _lastKnown = lastKnown ?? new LastKnownScores(new LastKnownOptions());
     private readonly byte[] _streamId = ledger.StreamId.ToByteArray(bigEndian: true);
 
     /// <summary>The ledger stream that decisions go to, 16 bytes.</summary>
@@ -52,7 +54,11 @@ internal sealed partial class FilterEngine(
             decision.BudgetBound = BudgetBound.Policy;
         }
 
-        var gaps = Evaluate(decision, plan, started);
+        var gaps = Evaluate(decision, plan, started, _lastKnown);
+        if (RefuseAllDown(decision, plan) is { } down)
+        {
+            return down;
+        }
 
         var lost = ledger.ClaimLosses();
         var shortfall = DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, lost, record, privacy);
@@ -137,26 +143,33 @@ internal sealed partial class FilterEngine(
     {
         var decision = new Decision { BudgetMicros = uint.MaxValue };
         var record = new ProtoWriter();
+        var scores = new LastKnownScores(new LastKnownOptions { MemoryBytes = LastKnownOptions.LeastBytes });
         foreach (var plan in snapshot.Plans)
         {
+            if (plan.LastKnown is not null)
+            {
+                _lastKnown.Allocate();
+            }
+
             Rehearsal.Fill(decision.Batch, plan);
             for (var i = 0; i < Rehearsal.Rounds; i++)
             {
                 var started = time.GetTimestamp();
                 if ((Find(snapshot, decision.Batch, out var found) ?? Unreadable(decision.Batch, found)) is null)
                 {
-                    Evaluate(decision, found, started);
+                    Evaluate(decision, found, started, scores);
                     DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
                 }
             }
         }
     }
 
-    private AttributeGaps Evaluate(Decision decision, SurfacePlan plan, long started)
+    private AttributeGaps Evaluate(Decision decision, SurfacePlan plan, long started, LastKnownScores scores)
     {
         decision.Begin(plan.Terms);
         decision.TimeUnixNanos = (time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
         Score(decision, plan, started);
+        plan.LastKnown?.Apply(decision, scores);
         var gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
         decision.CollectUsedRules();
         InputDigest.Compute(decision.Batch, decision.InputDigests);
@@ -223,6 +236,21 @@ internal sealed partial class FilterEngine(
                 BundleThrew(logger, outcome.Error, step.Bundle.Bundle.Name, outcome.Failure, unsaid);
             }
         }
+    }
+
+    private Refusal? RefuseAllDown(Decision decision, SurfacePlan plan)
+    {
+        if (!decision.Scores.IsAllDown())
+        {
+            return null;
+        }
+
+        metrics.AllDown(plan.Terms.Surface, plan.Policy.AllDown);
+        return plan.Policy.Refuses(decision.Scores)
+            ? new Refusal(
+                RefusalKind.ClassifiersDown,
+                $"Every classifier of surface '{plan.Terms.Surface}' is down, and its policy '{plan.Terms.PolicyName}' gives no answer then. Apply the ranker's own fail mode and try again, or ask another instance.")
+            : null;
     }
 
     // A request that no classifier can read is the caller's mistake; fail modes would only hide it.

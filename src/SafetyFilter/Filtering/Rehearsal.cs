@@ -26,6 +26,7 @@ internal static class Rehearsal
         for (var i = 0; i < Candidates; i++)
         {
             batch.Ids.Add(id);
+            batch.ContentVersions.Add(id);
         }
 
         foreach (var feature in plan.Steps.SelectMany(static step => step.Bundle.Bundle.Manifest.Features).DistinctBy(static feature => feature.Feature))

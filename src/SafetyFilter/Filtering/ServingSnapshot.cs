@@ -83,7 +83,7 @@ internal sealed class ServingSnapshot
                 order.Add(bundle);
             }
 
-            classifiers.Add(new ClassifierSlot(classifier.Name, index, classifier.FailMode));
+            classifiers.Add(new ClassifierSlot(classifier.Name, index, classifier.FailMode, classifier.MissingMode));
         }
 
         var terms = new DecisionTerms(
@@ -100,8 +100,9 @@ internal sealed class ServingSnapshot
             policy.ReadsLanguage,
             policy.Record,
             FeaturesOf<TextFeatureSpec>(order),
-            FeaturesOf<TensorFeatureSpec>(order));
-        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))]);
+            FeaturesOf<TensorFeatureSpec>(order),
+            policy.AllDownIndex);
+        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))], LastKnownRows.Of(terms, order));
     }
 
     private static ImmutableArray<string> FeaturesOf<T>(List<GuardedBundle> bundles)

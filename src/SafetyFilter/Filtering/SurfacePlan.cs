@@ -9,7 +9,7 @@ namespace SafetyFilter.Filtering;
 /// A surface's policy bound to the bundles that serve it: which bundles to run, and which row of the score table each
 /// of their outputs fills. Immutable; a request captures one and never looks anything up again.
 /// </summary>
-internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, ImmutableArray<BundleStep> steps)
+internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, ImmutableArray<BundleStep> steps, LastKnownRows? lastKnown = null)
 {
     public SurfacePolicy Policy { get; } = policy;
 
@@ -17,6 +17,9 @@ internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, Imm
 
     /// <summary>In the order of the bundles' first classifiers in the policy, which is by name; aligned with the terms' bundles.</summary>
     public ImmutableArray<BundleStep> Steps { get; } = steps;
+
+    /// <summary>Null when no classifier falls back on remembered scores: then nothing is remembered either.</summary>
+    public LastKnownRows? LastKnown { get; } = lastKnown;
 }
 
 /// <summary>One bundle to run, and where its scores go.</summary>

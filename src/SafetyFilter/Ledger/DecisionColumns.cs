@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using SafetyFilter.Decisions;
 
@@ -40,7 +41,8 @@ internal static class DecisionColumns
     }
 
     /// <summary>
-    /// Every classifier x candidate without a score (message Degradation), one entry per classifier and failure kind.
+    /// Every classifier x candidate without a score of its own (message Degradation), one entry per classifier, failure kind and
+    /// what stands in for the score.
     /// </summary>
     public static void WriteDegradations(Decision decision, int field, ProtoWriter into)
     {
@@ -51,42 +53,38 @@ internal static class DecisionColumns
                 continue;
             }
 
-            var failures = decision.Scores.Failures(classifier);
-            var kinds = KindsIn(failures);
-            for (var kind = FailureKind.Error; kind <= FailureKind.FeatureMismatch; kind++)
+            var marks = MarksIn(decision, classifier);
+            for (var rest = marks & ~1u; rest != 0; rest &= rest - 1)
             {
-                if ((kinds >> (int)kind & 1) != 0)
-                {
-                    WriteDegradation(decision, field, classifier, kind, failures, into);
-                }
+                WriteDegradation(decision, field, classifier, BitOperations.TrailingZeroCount(rest), isForAll: BitOperations.IsPow2(marks), into);
             }
         }
     }
 
-    private static uint KindsIn(ReadOnlySpan<FailureKind> failures)
+    // Bit 0: candidates that have a score.
+    private static uint MarksIn(Decision decision, int classifier)
     {
-        var kinds = 0u;
-        foreach (var failure in failures)
+        var marks = 0u;
+        for (var candidate = 0; candidate < decision.Scores.Count; candidate++)
         {
-            kinds |= 1u << (int)failure;
+            marks |= 1u << decision.MarkOf(classifier, candidate);
         }
 
-        return kinds;
+        return marks;
     }
 
-    private static void WriteDegradation(
-        Decision decision, int field, int classifier, FailureKind kind, ReadOnlySpan<FailureKind> failures, ProtoWriter into)
+    private static void WriteDegradation(Decision decision, int field, int classifier, int degradation, bool isForAll, ProtoWriter into)
     {
         var mark = into.Begin(field);
         into.UInt32(1, (uint)classifier);
-        into.UInt32(2, (uint)kind);
-        into.UInt32(3, (uint)decision.Terms.Classifiers[classifier].FailMode);
-        if (failures.ContainsAnyExcept(kind))
+        into.UInt32(2, (uint)degradation >> 2);
+        into.UInt32(3, (uint)degradation & 3);
+        if (!isForAll)
         {
             var column = into.Begin(4);
-            for (var candidate = 0; candidate < failures.Length; candidate++)
+            for (var candidate = 0; candidate < decision.Scores.Count; candidate++)
             {
-                if (failures[candidate] == kind)
+                if (decision.MarkOf(classifier, candidate) == degradation)
                 {
                     into.PackedElement((uint)candidate);
                 }

@@ -16,7 +16,10 @@ internal sealed class FilterMetrics(Meter meter)
         "safetyfilter.candidates", "{candidate}", "Decided candidates by surface and action");
 
     private readonly Counter<long> _degraded = meter.CreateCounter<long>(
-        "safetyfilter.degraded_candidates", "{candidate}", "Candidates without a score, by surface, classifier, cause and fail mode");
+        "safetyfilter.degraded_candidates", "{candidate}", "Candidates without a score of a classifier's own, by surface, classifier, cause and what stood in for it");
+
+    private readonly Counter<long> _allDown = meter.CreateCounter<long>(
+        "safetyfilter.all_down", "{request}", "Requests that found every classifier of their surface down, by surface and what its policy does then");
 
     private readonly Counter<long> _attributeGaps = meter.CreateCounter<long>(
         "safetyfilter.attribute_gaps", "{request}", "Requests without an attribute that rules read, or with another kind of it");
@@ -68,7 +71,20 @@ internal sealed class FilterMetrics(Meter meter)
         _ => "feature_mismatch",
     };
 
-    public static string TagOf(FailMode mode) => mode == FailMode.Closed ? "closed" : "open";
+    public static string TagOf(FailMode mode) => mode switch
+    {
+        FailMode.Closed => "closed",
+        FailMode.Open => "open",
+        _ => "last_known",
+    };
+
+    public static string TagOf(AllDownMode mode) => mode switch
+    {
+        AllDownMode.Classifiers => "classifiers",
+        AllDownMode.Block => "block",
+        AllDownMode.Allow => "allow",
+        _ => "refuse",
+    };
 
     public static string TagOf(BreakerState state) => state switch
     {
@@ -105,6 +121,7 @@ internal sealed class FilterMetrics(Meter meter)
         RefusalKind.TooLarge => "resource_exhausted",
         RefusalKind.LedgerUnavailable => "ledger_unavailable",
         RefusalKind.Internal => "internal",
+        RefusalKind.ClassifiersDown => "classifiers_down",
         _ => "unavailable",
     };
 
@@ -116,6 +133,10 @@ internal sealed class FilterMetrics(Meter meter)
         var tags = new TagList { { "surface", surface }, { "attribute", attribute }, { "gap", gap } };
         _attributeGaps.Add(1, tags);
     }
+
+    /// <summary>Counts a request for which no classifier worked, whether it is answered or not.</summary>
+    public void AllDown(string surface, AllDownMode mode) =>
+        _allDown.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("mode", TagOf(mode)));
 
     public void AnsweredPending(string surface, Durability reached) =>
         _pending.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("reached", TagOf(reached)));
@@ -193,7 +214,7 @@ internal sealed class FilterMetrics(Meter meter)
 
     private void CountDegraded(Decision decision, KeyValuePair<string, object?> surface)
     {
-        Span<int> counts = stackalloc int[(int)FailureKind.FeatureMismatch + 1];
+        Span<int> counts = stackalloc int[((int)FailureKind.FeatureMismatch + 1) * 4];
         for (var classifier = 0; classifier < decision.Scores.Classifiers; classifier++)
         {
             if (!decision.Scores.IsIncomplete(classifier))
@@ -202,24 +223,23 @@ internal sealed class FilterMetrics(Meter meter)
             }
 
             counts.Clear();
-            foreach (var failure in decision.Scores.Failures(classifier))
+            for (var candidate = 0; candidate < decision.Scores.Count; candidate++)
             {
-                counts[(int)failure]++;
+                counts[decision.MarkOf(classifier, candidate)]++;
             }
 
-            var terms = decision.Terms.Classifiers[classifier];
-            for (var kind = FailureKind.Error; kind <= FailureKind.FeatureMismatch; kind++)
+            for (var mark = 4; mark < counts.Length; mark++)
             {
-                if (counts[(int)kind] > 0)
+                if (counts[mark] > 0)
                 {
                     var tags = new TagList
                     {
                         surface,
-                        { "classifier", terms.NameText },
-                        { "cause", TagOf(kind) },
-                        { "mode", TagOf(terms.FailMode) },
+                        { "classifier", decision.Terms.Classifiers[classifier].NameText },
+                        { "cause", TagOf((FailureKind)(mark >> 2)) },
+                        { "mode", TagOf((FailMode)(mark & 3)) },
                     };
-                    _degraded.Add(counts[(int)kind], tags);
+                    _degraded.Add(counts[mark], tags);
                 }
             }
         }

@@ -17,7 +17,7 @@ internal static class PolicyCanonical
     {
         var classifiers = policy.Classifiers
             .OrderBy(c => c.Name.Value, StringComparer.Ordinal)
-            .Select(c => $"{Quote(c.Name.Value)}: {{\"fail\": {Quote(c.Fail == FailMode.Closed ? "closed" : "open")}}}");
+            .Select(c => $"{Quote(c.Name.Value)}: {{\"fail\": {Fail(c.Fail, c.Missing)}{(c.Hard.Value ? ", \"hard\": true" : "")}}}");
 
         // Not where it is the default: revisions from before there were groups stay what they were.
         var group = policy.BreakerGroup == PolicyParser.DefaultBreakerGroup ? "" : $"\n\"breaker_group\": {Quote(policy.BreakerGroup)},";
@@ -29,7 +29,7 @@ internal static class PolicyCanonical
             "surfaces": {{List(policy.Surfaces.Select(s => s.Value).Order(StringComparer.Ordinal))}},
             "purposes": {{List(policy.Purposes.Select(p => p.Value).Order(StringComparer.Ordinal))}},
             "match": {{Quote(policy.Match == MatchMode.First ? "first" : "strongest")}},
-            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{group}}
+            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{group}}{{AllDown(policy.AllDown.Value)}}
             "classifiers": {
             {{string.Join(",\n", classifiers)}}
             },
@@ -41,6 +41,15 @@ internal static class PolicyCanonical
 
             """;
     }
+
+    public static string Fail(FailMode mode, FailMode missing) => mode switch
+    {
+        FailMode.LastKnown => $"{{\"last-known\": {Fail(missing, missing)}}}",
+        FailMode.Closed => "\"closed\"",
+        _ => "\"open\"",
+    };
+
+    public static string Name(AllDownMode mode) => mode.ToString().ToLowerInvariant();
 
     public static string Record(RecordTerms terms) =>
         $"{{\"durability\": {Quote(Name(terms.Durability))}, \"late\": {Quote(terms.RefuseWhenLate ? "refuse" : "pending")}, "
@@ -72,6 +81,9 @@ internal static class PolicyCanonical
 
     public static string Instant(long unixTimeMilliseconds) =>
         DateTimeOffset.FromUnixTimeMilliseconds(unixTimeMilliseconds).ToString("yyyy-MM-dd'T'HH:mm:ss.FFF'Z'", CultureInfo.InvariantCulture);
+
+    // Written only where it says something, so that revisions from before it stay what they were.
+    private static string AllDown(AllDownMode mode) => mode == AllDownMode.Classifiers ? "" : $"\n\"all_down\": {Quote(Name(mode))},";
 
     private static string Rule(RuleConfig rule)
     {

@@ -73,13 +73,21 @@ internal sealed class PolicyCheck(TextWriter output, TextWriter error)
         {
             output.WriteLine($"{string.Join(", ", policy.Surfaces)}: policy {policy.Name}, revision {policy.Revision[..12]}, owner {policy.Owner}");
             output.WriteLine($"  serves {string.Join(", ", policy.Purposes)}; {Mode(policy.Match)} match decides; budget {policy.BudgetMicros} us{Group(policy.BreakerGroup)}");
-            foreach (var mode in new[] { FailMode.Closed, FailMode.Open })
+            foreach (var modes in policy.Classifiers.GroupBy(c => (c.FailMode, c.MissingMode)).OrderBy(modes => modes.Key))
             {
-                var names = policy.Classifiers.Where(c => c.FailMode == mode).Select(c => c.Name).ToList();
-                if (names.Count > 0)
-                {
-                    output.WriteLine($"  fails {Name(mode)}: {string.Join(", ", names)}");
-                }
+                var (mode, missing) = modes.Key;
+                var words = mode == FailMode.LastKnown ? $"to the last known score, without one {Name(missing)}" : Name(mode);
+                output.WriteLine($"  fails {words}: {string.Join(", ", modes.Select(c => c.Name))}");
+            }
+
+            if (policy.Classifiers.Any(c => c.Hard))
+            {
+                output.WriteLine($"  hard, blocks without a score: {string.Join(", ", policy.Classifiers.Where(c => c.Hard).Select(c => c.Name))}");
+            }
+
+            if (policy.AllDown != AllDownMode.Classifiers)
+            {
+                output.WriteLine($"  when all of them are down: {PolicyCanonical.Name(policy.AllDown)}");
             }
 
             WriteRules([.. policy.Rules.Skip(1)], "", now);
@@ -168,10 +176,19 @@ internal sealed class PolicyCheck(TextWriter output, TextWriter error)
         json.WriteStartObject("classifiers");
         foreach (var classifier in policy.Classifiers)
         {
-            json.WriteString(classifier.Name, Name(classifier.FailMode));
+            json.WritePropertyName(classifier.Name);
+            json.WriteRawValue(PolicyCanonical.Fail(classifier.FailMode, classifier.MissingMode));
         }
 
         json.WriteEndObject();
+        json.WriteStartArray("hard");
+        foreach (var classifier in policy.Classifiers.Where(c => c.Hard))
+        {
+            json.WriteStringValue(classifier.Name);
+        }
+
+        json.WriteEndArray();
+        json.WriteString("all_down", PolicyCanonical.Name(policy.AllDown));
         json.WriteStartArray("rules");
         foreach (var (rule, shadow) in policy.Rules.Skip(1).Select(r => (r, false)).Concat(policy.ShadowRules.Select(r => (r, true))))
         {

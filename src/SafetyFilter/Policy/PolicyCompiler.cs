@@ -50,7 +50,7 @@ internal static class PolicyCompiler
     {
         var classifiers = policy.Classifiers
             .OrderBy(c => c.Name.Value, StringComparer.Ordinal)
-            .Select(c => new PolicyClassifier(c.Name.Value, c.Fail))
+            .Select(c => new PolicyClassifier(c.Name.Value, c.Fail, c.Missing, c.Hard.Value))
             .ToImmutableArray();
         var conditions = new ConditionCompiler(classifiers, Attributes(policy));
         var rules = new List<CompiledRule>();
@@ -70,6 +70,7 @@ internal static class PolicyCompiler
             }
         }
 
+        var unwritten = Unwritten(policy);
         var canonical = PolicyCanonical.Write(policy);
         return new PolicyDefinition
         {
@@ -81,7 +82,8 @@ internal static class PolicyCompiler
             BudgetMicros = policy.BudgetMicros,
             BreakerGroup = policy.BreakerGroup,
             Classifiers = classifiers,
-            Rules = [SurfacePolicy.DefaultRule, .. rules.Select(rule => rule.Info)],
+            AllDown = policy.AllDown.Value,
+            Rules = [SurfacePolicy.DefaultRule, .. rules.Select(rule => rule.Info), .. unwritten],
             ShadowRules = [.. shadows.Select(rule => rule.Info)],
             Attributes = conditions.Attributes,
             ReadsLanguage = policy.Rules.SelectMany(rule => Leaves(rule.When)).Any(leaf => leaf is LanguageConfig),
@@ -91,11 +93,29 @@ internal static class PolicyCompiler
                 [.. conditions.Tests],
                 policy.Match == MatchMode.First ? [.. rules] : [.. StrongestFirst(rules, rule => rule.Info)],
                 [.. shadows],
-                [.. classifiers.Select(c => c.FailMode)],
+                [.. unwritten.Select((info, i) => new CompiledRule(rules.Count + 1 + i, info, new RuleProgram([RuleProgram.True])))],
+                classifiers,
                 conditions.Attributes),
             Record = policy.Record.Terms,
             Withheld = Withheld(policy),
         };
+    }
+
+    // Rules that follow from other settings. Answers and records tell them like written ones.
+    private static ImmutableArray<RuleInfo> Unwritten(PolicyConfig policy)
+    {
+        var rules = ImmutableArray.CreateBuilder<RuleInfo>();
+        if (policy.Classifiers.Exists(c => c.Hard.Value))
+        {
+            rules.Add(SurfacePolicy.UnscoredRule);
+        }
+
+        if (policy.AllDown.Value is AllDownMode.Block or AllDownMode.Allow)
+        {
+            rules.Add(SurfacePolicy.AllDownRule(policy.AllDown.Value == AllDownMode.Block ? CandidateAction.Block : CandidateAction.Allow));
+        }
+
+        return rules.DrainToImmutable();
     }
 
     private static ImmutableArray<string> Withheld(PolicyConfig policy)
@@ -218,7 +238,7 @@ internal sealed class ConditionCompiler(ImmutableArray<PolicyClassifier> classif
         {
             case ScoreConfig score:
                 var slot = classifiers.Select(c => c.Name).ToList().IndexOf(score.Classifier.Value);
-                return new ScoreColumnTest(slot, ScoreTest.From(score.Bounds), classifiers[slot].FailMode);
+                return new ScoreColumnTest(slot, ScoreTest.From(score.Bounds), classifiers[slot].MissingMode);
             case AttributeInConfig text:
                 return new StringColumnTest(AttributeIndex(text.Attribute), new Utf8Set(text.Values));
             case AttributeNumberConfig number:

@@ -27,6 +27,7 @@ internal sealed class PolicyConfig
     public required MatchMode Match { get; init; }
     public required int BudgetMicros { get; init; }
     public required string BreakerGroup { get; init; }
+    public required Located<AllDownMode> AllDown { get; init; }
     public required List<ClassifierConfig> Classifiers { get; init; }
     public required List<RuleConfig> Rules { get; init; }
     public required RecordConfig Record { get; init; }
@@ -38,7 +39,9 @@ internal sealed record RecordConfig(RecordTerms Terms, List<Located<string>> Att
     public static RecordConfig Default { get; } = new(RecordTerms.Default, []);
 }
 
-internal sealed record ClassifierConfig(Located<string> Name, FailMode Fail);
+/// <param name="Missing">What holds where no score is remembered: <paramref name="Fail"/>, unless that is last-known.</param>
+/// <param name="Hard">Whether a candidate without a score is blocked.</param>
+internal sealed record ClassifierConfig(Located<string> Name, FailMode Fail, FailMode Missing, Located<bool> Hard);
 
 internal sealed class RuleConfig
 {

@@ -62,7 +62,7 @@ internal sealed class PolicyParser
         // First, so that every error of this policy can name the owner.
         var owner = _reader.Required(map, "owner", "the policy", "Name the team that answers for it.") is { } node ? _reader.Text(node, "'owner'", 128) ?? "" : "";
         _errors.Owner = owner;
-        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "breaker_group", "classifiers", "rules", "record");
+        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "breaker_group", "all_down", "classifiers", "rules", "record");
         if (map.Find("schema") is { } schema && YamlReader.Written(schema) != Schema)
         {
             _errors.Add(schema.At, YamlReader.Written(schema), $"'schema' is {YamlReader.Describe(schema)}", $"This version reads '{Schema}'.");
@@ -80,6 +80,7 @@ internal sealed class PolicyParser
             Match = map.Find("match") is { } match ? _reader.OneOf(match, "'match'", ("strongest", MatchMode.Strongest), ("first", MatchMode.First)) ?? default : default,
             BudgetMicros = map.Find("budget_us") is { } budget ? _reader.Integer(budget, "'budget_us'", 50, 1_000_000) ?? 0 : DefaultBudgetMicros,
             BreakerGroup = map.Find("breaker_group") is { } group ? _reader.Name(group, "'breaker_group'") ?? "" : DefaultBreakerGroup,
+            AllDown = map.Find("all_down") is { } down ? new Located<AllDownMode>(ReadAllDown(down), down.At) : default,
             Classifiers = ReadClassifiers(map),
             Rules = ReadRules(map),
             Record = map.Find("record") is { } record ? new RecordParser(_reader).Read(record) : RecordConfig.Default,
@@ -142,14 +143,45 @@ internal sealed class PolicyParser
                 continue;
             }
 
-            _reader.CheckKeys(settings, "a classifier", "fail");
-            var fail = _reader.Required(settings, "fail", $"classifier '{key.Value}'", "Say what a missing score means: fail: closed (as 1) or fail: open (as 0).");
-            var mode = fail is null ? null : _reader.OneOf(fail, "'fail'", ("closed", FailMode.Closed), ("open", FailMode.Open));
-            classifiers.Add(new ClassifierConfig(new Located<string>(key.Value, key.At), mode ?? FailMode.Closed));
+            _reader.CheckKeys(settings, "a classifier", "fail", "hard");
+            var fail = _reader.Required(
+                settings, "fail", $"classifier '{key.Value}'", "Say what a missing score means: fail: closed (as 1), fail: open (as 0) or fail: { last-known: closed }.");
+            var (mode, missing) = fail is null ? (FailMode.Closed, FailMode.Closed) : ReadFail(fail);
+            var hard = settings.Find("hard") is { } flag ? new Located<bool>(_reader.Flag(flag, "'hard'") ?? false, flag.At) : default;
+            classifiers.Add(new ClassifierConfig(new Located<string>(key.Value, key.At), mode, missing, hard));
         }
 
         return classifiers;
     }
+
+    private (FailMode Mode, FailMode Missing) ReadFail(YamlNode node)
+    {
+        if (node is YamlMap map)
+        {
+            _reader.CheckKeys(map, "'fail'", "last-known");
+            var otherwise = _reader.Required(map, "last-known", "'fail'", "Write fail: { last-known: closed } or fail: { last-known: open }.");
+            var rest = otherwise is null ? null : _reader.OneOf(otherwise, "'last-known'", ("closed", FailMode.Closed), ("open", FailMode.Open));
+            return (FailMode.LastKnown, rest ?? FailMode.Closed);
+        }
+
+        var mode = _reader.OneOf(node, "'fail'", ("closed", FailMode.Closed), ("open", FailMode.Open), ("last-known", FailMode.LastKnown)) ?? FailMode.Closed;
+        if (mode != FailMode.LastKnown)
+        {
+            return (mode, mode);
+        }
+
+        _errors.Add(
+            node.At, "last-known", "fail: last-known does not say what a missing score means where none is remembered", "Write fail: { last-known: closed } or fail: { last-known: open }.");
+        return (FailMode.Closed, FailMode.Closed);
+    }
+
+    private AllDownMode ReadAllDown(YamlNode node) => _reader.OneOf(
+        node,
+        "'all_down'",
+        ("classifiers", AllDownMode.Classifiers),
+        ("block", AllDownMode.Block),
+        ("allow", AllDownMode.Allow),
+        ("refuse", AllDownMode.Refuse)) ?? default;
 
     private List<RuleConfig> ReadRules(YamlMap policy)
     {

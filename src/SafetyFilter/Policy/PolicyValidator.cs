@@ -19,6 +19,7 @@ internal static class PolicyValidator
             CheckScores(policy);
             CheckAttributes(policy);
             CheckRecord(policy);
+            CheckFailModes(policy);
             CheckOrder(policy);
             if (known is not null)
             {
@@ -123,6 +124,46 @@ internal static class PolicyValidator
         }
     }
 
+    /// <summary>Finds fail modes that contradict each other, and written rules with the names of those that follow from them.</summary>
+    private static void CheckFailModes(PolicyConfig policy)
+    {
+        var hard = policy.Classifiers.Find(c => c.Hard.Value);
+        foreach (var (name, _, _, at) in policy.Classifiers.Where(c => c.Hard.Value && c.Missing == FailMode.Open))
+        {
+            policy.Errors.Add(
+                at.At,
+                name.Value,
+                $"classifier '{name.Value}' is hard and fails open: a missing score would block, and count as 0",
+                "Write fail: closed or fail: { last-known: closed }, or remove hard: true.");
+        }
+
+        var (mode, down) = policy.AllDown;
+        if (mode == AllDownMode.Allow && hard is not null)
+        {
+            policy.Errors.Add(
+                down,
+                "allow",
+                $"all_down: allow would show what the hard classifier '{hard.Name.Value}' gave no score",
+                "Use all_down: block, refuse or classifiers, or remove hard: true.");
+        }
+
+        if (mode != AllDownMode.Classifiers && policy.Classifiers.Count == 0)
+        {
+            policy.Errors.Add(down, PolicyCanonical.Name(mode), "the policy has no classifiers that could be down", "Remove 'all_down'.");
+        }
+
+        RefuseRule(SurfacePolicy.UnscoredRuleId, hard is not null, "what hard classifiers gave no score is blocked by it");
+        RefuseRule(SurfacePolicy.AllDownRuleId, mode is AllDownMode.Block or AllDownMode.Allow, "all_down decides by it");
+
+        void RefuseRule(string id, bool taken, string meaning)
+        {
+            if (taken && policy.Rules.Find(rule => rule.Id.Value == id) is { } rule)
+            {
+                policy.Errors.Add(rule.Id.At, id, $"rule id '{id}' is taken: {meaning}", "Choose another id.");
+            }
+        }
+    }
+
     /// <summary>Finds rules that can never decide.</summary>
     private static void CheckOrder(PolicyConfig policy)
     {
@@ -177,6 +218,18 @@ internal static class PolicyValidator
 
             CheckServes(policy, at, name, "surface", policy.Surfaces, terms.Surfaces);
             CheckServes(policy, at, name, "purpose", policy.Purposes, terms.Purposes);
+        }
+
+        foreach (var classifier in policy.Classifiers.Where(c => c.Hard.Value))
+        {
+            if (known.TryGetValue(classifier.Name.Value, out var terms) && terms.MaxAction < CandidateAction.Block)
+            {
+                policy.Errors.Add(
+                    classifier.Hard.At,
+                    classifier.Name.Value,
+                    $"classifier '{classifier.Name.Value}' is hard, which blocks, and its bundle goes no further than {Name(terms.MaxAction)}",
+                    "Remove hard: true, or use another classifier.");
+            }
         }
 
         foreach (var (rule, score) in Scores(policy))

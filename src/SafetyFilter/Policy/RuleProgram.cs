@@ -85,6 +85,10 @@ internal sealed class RuleProgram(ImmutableArray<short> code)
                         var holds = Bitmap.Get(scratch.Tests.Slice(op * scratch.Words, scratch.Words), candidate);
                         stack[++top] = holds ? float.PositiveInfinity : float.NegativeInfinity;
                     }
+                    else if (scores.IsIncomplete(score.Slot) && scores.Failures(score.Slot)[candidate] != FailureKind.None)
+                    {
+                        return float.NaN;
+                    }
                     else if (scratch.HasMissing(score.Slot) && Bitmap.Get(scratch.Missing(score.Slot), candidate))
                     {
                         return float.NaN;

@@ -18,20 +18,27 @@ internal sealed record CompiledRule(int Index, RuleInfo Info, RuleProgram Progra
 /// then the first match decides in both modes. Once every candidate is decided, the remaining rules are not looked at.
 /// </remarks>
 /// <param name="order">The deciding rules, in the order in which they take candidates.</param>
+/// <param name="unwritten">The rules that nobody wrote: they take candidates before all others, by missing scores alone.</param>
 internal sealed class RuleSet(
     ImmutableArray<ColumnTest> tests,
     ImmutableArray<CompiledRule> order,
     ImmutableArray<CompiledRule> shadows,
-    ImmutableArray<FailMode> failModes,
+    ImmutableArray<CompiledRule> unwritten,
+    ImmutableArray<PolicyClassifier> classifiers,
     ImmutableArray<PolicyAttribute> attributes)
 {
+    private readonly CompiledRule? _unscored = Find(unwritten, SurfacePolicy.UnscoredRuleId);
+    private readonly CompiledRule? _allDown = Find(unwritten, SurfacePolicy.AllDownRuleId);
+
+    public int AllDownIndex => _allDown?.Index ?? 0;
+
     public AttributeGaps Decide(CandidateBatch batch, ScoreTable scores, long unixTimeMilliseconds, Verdicts verdicts)
     {
         var count = batch.Count;
-        if (scores.Count != count || scores.Classifiers != failModes.Length)
+        if (scores.Count != count || scores.Classifiers != classifiers.Length)
         {
             throw new ArgumentException(
-                $"The score table has {scores.Classifiers} x {scores.Count} cells; the policy needs {failModes.Length} x {count}.", nameof(scores));
+                $"The score table has {scores.Classifiers} x {scores.Count} cells; the policy needs {classifiers.Length} x {count}.", nameof(scores));
         }
 
         verdicts.Reset(count, shadows.Length);
@@ -41,9 +48,11 @@ internal sealed class RuleSet(
         }
 
         var scratch = DecisionScratch.ForThisThread;
-        scratch.Prepare(count, tests.Length, failModes.Length, attributes.Length);
+        scratch.Prepare(count, tests.Length, classifiers.Length, attributes.Length);
         var gaps = FindAttributes(batch, scratch);
         FindMissingScores(scores, scratch, verdicts.Bases);
+        DecideUnscored(scratch, verdicts);
+        DecideAllDown(scores, scratch, verdicts);
 
         foreach (var rule in order)
         {
@@ -70,6 +79,64 @@ internal sealed class RuleSet(
 
         scratch.Release();
         return gaps;
+    }
+
+    /// <summary>Blocks what a hard classifier gave no score.</summary>
+    private void DecideUnscored(DecisionScratch scratch, Verdicts verdicts)
+    {
+        if (_unscored is null)
+        {
+            return;
+        }
+
+        for (var slot = 0; slot < classifiers.Length; slot++)
+        {
+            if (classifiers[slot].Hard && scratch.HasMissing(slot))
+            {
+                var missing = scratch.Missing(slot);
+                for (var w = 0; w < missing.Length; w++)
+                {
+                    for (var rest = missing[w] & scratch.Undecided[w]; rest != 0; rest &= rest - 1)
+                    {
+                        Take((w << 6) + BitOperations.TrailingZeroCount(rest), _unscored, verdicts);
+                    }
+
+                    scratch.Undecided[w] &= ~missing[w];
+                }
+            }
+        }
+    }
+
+    /// <summary>When every classifier is down, decides what nothing is remembered of.</summary>
+    private void DecideAllDown(ScoreTable scores, DecisionScratch scratch, Verdicts verdicts)
+    {
+        if (_allDown is null || !scores.IsAllDown())
+        {
+            return;
+        }
+
+        for (var w = 0; w < scratch.Undecided.Length; w++)
+        {
+            var unknown = scratch.Undecided[w];
+            for (var slot = 0; slot < classifiers.Length; slot++)
+            {
+                unknown &= scratch.Missing(slot)[w];
+            }
+
+            scratch.Undecided[w] ^= unknown;
+            for (; unknown != 0; unknown &= unknown - 1)
+            {
+                var candidate = (w << 6) + BitOperations.TrailingZeroCount(unknown);
+                Take(candidate, _allDown, verdicts);
+                verdicts.Bases[candidate] = _allDown.Info.Action == CandidateAction.Block ? Basis.FailedClosed : Basis.FailedOpen;
+            }
+        }
+    }
+
+    private static void Take(int candidate, CompiledRule rule, Verdicts verdicts)
+    {
+        verdicts.Actions[candidate] = rule.Info.Action;
+        verdicts.Rules[candidate] = (ushort)rule.Index;
     }
 
     /// <summary>Gives the rule all candidates that it matches and that are still undecided. False when none are left.</summary>
@@ -115,8 +182,13 @@ internal sealed class RuleSet(
     /// <summary>A score counts if it is a number in 0..1, whatever the table says of it: nothing else may pass for a score.</summary>
     private void FindMissingScores(ScoreTable scores, DecisionScratch scratch, Span<Basis> bases)
     {
-        for (var slot = 0; slot < failModes.Length; slot++)
+        for (var slot = 0; slot < classifiers.Length; slot++)
         {
+            if (classifiers[slot].FailMode == FailMode.LastKnown && scores.IsIncomplete(slot))
+            {
+                FindRememberedScores(scores, slot, bases);
+            }
+
             var missing = scratch.Missing(slot);
             ColumnKernel.InRange(scores.Row(slot), 0f, 1f, missing);
             for (var w = 0; w < missing.Length; w++)
@@ -131,16 +203,43 @@ internal sealed class RuleSet(
                 continue;
             }
 
-            var basis = failModes[slot] == FailMode.Closed ? Basis.FailedClosed : Basis.FailedOpen;
+            var basis = classifiers[slot].MissingMode == FailMode.Closed ? Basis.FailedClosed : Basis.FailedOpen;
             for (var w = 0; w < missing.Length; w++)
             {
                 for (var rest = missing[w]; rest != 0; rest &= rest - 1)
                 {
+                    // FailedClosed over FailedOpen over LastKnown over Evaluated.
                     ref var current = ref bases[(w << 6) + BitOperations.TrailingZeroCount(rest)];
-                    current = basis > current ? basis : current; // FailedClosed over FailedOpen over Evaluated.
+                    current = current == Basis.FailedClosed ? current : basis;
                 }
             }
         }
+    }
+
+    private static void FindRememberedScores(ScoreTable scores, int slot, Span<Basis> bases)
+    {
+        var failures = scores.Failures(slot);
+        var row = scores.Row(slot);
+        for (var candidate = 0; candidate < failures.Length; candidate++)
+        {
+            if (failures[candidate] != FailureKind.None && row[candidate] is >= 0f and <= 1f && bases[candidate] == Basis.Evaluated)
+            {
+                bases[candidate] = Basis.LastKnown;
+            }
+        }
+    }
+
+    private static CompiledRule? Find(ImmutableArray<CompiledRule> rules, string id)
+    {
+        foreach (var rule in rules)
+        {
+            if (rule.Info.Id == id)
+            {
+                return rule;
+            }
+        }
+
+        return null;
     }
 
     private AttributeGaps FindAttributes(CandidateBatch batch, DecisionScratch scratch)

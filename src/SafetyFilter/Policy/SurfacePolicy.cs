@@ -4,7 +4,9 @@ using SafetyFilter.Decisions;
 namespace SafetyFilter.Policy;
 
 /// <summary>A classifier that a policy reads. Its place in <see cref="SurfacePolicy.Classifiers"/> is its row in the score table.</summary>
-internal sealed record PolicyClassifier(string Name, FailMode FailMode);
+/// <param name="MissingMode">What a missing score counts as, closed or open: <paramref name="FailMode"/>, unless that is last-known.</param>
+/// <param name="Hard">Whether a candidate without a score is blocked.</param>
+internal sealed record PolicyClassifier(string Name, FailMode FailMode, FailMode MissingMode, bool Hard);
 
 /// <summary>An attribute that a policy reads, and the only kind of column that its comparisons hold for.</summary>
 internal sealed record PolicyAttribute(string Name, ReadOnlyMemory<byte> Utf8Name, AttributeKind Kind);
@@ -30,6 +32,7 @@ internal sealed record PolicyDefinition
     public required ImmutableArray<string> Purposes { get; init; }
     public required int BudgetMicros { get; init; }
     public required string BreakerGroup { get; init; }
+    public required AllDownMode AllDown { get; init; }
     public required ImmutableArray<PolicyClassifier> Classifiers { get; init; }
     public required ImmutableArray<RuleInfo> Rules { get; init; }
     public required ImmutableArray<RuleInfo> ShadowRules { get; init; }
@@ -48,7 +51,18 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
     /// <summary>The id of <see cref="Rules"/>[0], "no rule matched".</summary>
     public const string DefaultRuleId = "default";
 
+    /// <summary>The id of the rule that blocks what a hard classifier gave no score. Only policies with hard classifiers have it.</summary>
+    public const string UnscoredRuleId = "unscored";
+
+    /// <summary>The id of the rule that decides when every classifier is down. Only policies with <c>all_down: block</c> or <c>allow</c> have it.</summary>
+    public const string AllDownRuleId = "all-down";
+
     public static RuleInfo DefaultRule { get; } = new(DefaultRuleId, CandidateAction.Allow, "", default, 0, "", 0, long.MaxValue);
+
+    public static RuleInfo UnscoredRule { get; } =
+        new(UnscoredRuleId, CandidateAction.Block, "UNSCORED", PolicyParser.DefaultSeverity, 0, "", 0, long.MaxValue);
+
+    public static RuleInfo AllDownRule(CandidateAction action) => new(AllDownRuleId, action, "ALL_DOWN", PolicyParser.DefaultSeverity, 0, "", 0, long.MaxValue);
 
     public string Surface => surface;
     public string Name => policy.Name;
@@ -68,11 +82,18 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
 
     /// <summary>Surfaces of one group share the circuit breakers of their bundles.</summary>
     public string BreakerGroup => policy.BreakerGroup;
+    public AllDownMode AllDown => policy.AllDown;
+
+    /// <summary>The place of the rule with <see cref="AllDownRuleId"/> in <see cref="Rules"/>; 0 when there is none.</summary>
+    public int AllDownIndex => policy.RuleSet.AllDownIndex;
 
     /// <summary>In the order of their names.</summary>
     public ImmutableArray<PolicyClassifier> Classifiers => policy.Classifiers;
 
-    /// <summary>What <see cref="Verdicts.Rules"/> points into: <see cref="DefaultRule"/>, then the rules that are not shadows as written.</summary>
+    /// <summary>
+    /// What <see cref="Verdicts.Rules"/> points into: <see cref="DefaultRule"/>, then the rules that are not shadows as written, then those
+    /// that nobody wrote.
+    /// </summary>
     public ImmutableArray<RuleInfo> Rules => policy.Rules;
 
     /// <summary>What <see cref="Verdicts.Shadow"/> points into, as written.</summary>
@@ -105,8 +126,30 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
         return false;
     }
 
-    /// <summary>Decides every candidate. Allocates nothing once its thread has seen a request of this size.</summary>
-    /// <param name="scores">One row per <see cref="Classifiers"/> entry; whatever is not a number in 0..1 is a missing score.</param>
+    /// <summary>Whether it gives no answer: every classifier is down, and of some candidate nothing is remembered.</summary>
+    public bool Refuses(ScoreTable scores)
+    {
+        if (policy.AllDown != AllDownMode.Refuse || !scores.IsAllDown())
+        {
+            return false;
+        }
+
+        for (var candidate = 0; candidate < scores.Count; candidate++)
+        {
+            if (!scores.KnowsOf(candidate))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Decides every candidate, also where it <see cref="Refuses"/>. Allocates nothing once its thread has seen a request of this size.</summary>
+    /// <param name="scores">
+    /// One row per <see cref="Classifiers"/> entry; whatever is not a number in 0..1 is a missing score, and a number with a failure is a
+    /// remembered one.
+    /// </param>
     /// <param name="unixTimeMilliseconds">When the decision is made: rules expire by it.</param>
     public AttributeGaps Decide(CandidateBatch batch, ScoreTable scores, long unixTimeMilliseconds, Verdicts verdicts) =>
         policy.RuleSet.Decide(batch, scores, unixTimeMilliseconds, verdicts);

@@ -62,6 +62,9 @@ internal sealed class EngineBench : IDisposable
         Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance);
     }
 
+    /// <summary>Where its bundles lie.</summary>
+    public string Folder => _folder.FullName;
+
     public ServingStore Serving { get; } = new();
 
     public IReadOnlyDictionary<string, GuardedBundle> Bundles { get; }

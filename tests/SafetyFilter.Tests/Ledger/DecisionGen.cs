@@ -54,6 +54,10 @@ internal static class DecisionGen
             {
                 scores.Fail(classifier, candidate, (FailureKind)random.Next(1, 8));
             }
+            else if (IsLastKnown(classifier) && random.Next(3) == 0)
+            {
+                scores.Mark(classifier, candidate, (FailureKind)random.Next(1, 8));
+            }
         }
     }
 
@@ -64,7 +68,7 @@ internal static class DecisionGen
         for (var candidate = 0; candidate < verdicts.Count; candidate++)
         {
             verdicts.Actions[candidate] = (CandidateAction)random.Next(1, 6);
-            verdicts.Bases[candidate] = (Basis)random.Next(1, 4);
+            verdicts.Bases[candidate] = (Basis)random.Next(1, 5);
             verdicts.Rules[candidate] = (ushort)random.Next(rules);
             verdicts.Margins[candidate] = random.NextSingle() - 0.5f;
             if (random.Next(5) == 0)
@@ -81,9 +85,12 @@ internal static class DecisionGen
         new string('b', 64),
         "0.1.0+test",
         [new BundleSlot("bundle", "1.2.3", new byte[32])],
-        [.. Enumerable.Range(0, classifiers).Select(static i => new ClassifierSlot($"bundle/label-{i}", 0, (FailMode)(1 + i % 2)))],
+        [.. Enumerable.Range(0, classifiers).Select(static i => new ClassifierSlot($"bundle/label-{i}", 0, (FailMode)(1 + i % 3), IsLastKnown(i) ? FailMode.Open : null))],
         [.. Enumerable.Range(0, rules).Select(static i => new RuleTerms($"rule-{i}", (CandidateAction)(1 + i % 5), $"REASON_{i}", (Severity)(i % 5), i % 5 == 3 ? 0.5f : 0, i % 5 == 1 ? "label" : "", i % 5 == 2 ? 18 : 0))],
         [new RuleTerms("shadow", CandidateAction.Block, "TRY", Severity.High, 0, "", 0)],
         [.. request.Attributes.Take(2).Select(static column => column.Name), "absent"],
-        readsLanguage: true);
+        readsLanguage: true,
+        allDownRule: rules - 1);
+
+    private static bool IsLastKnown(int classifier) => classifier % 3 == 2;
 }

@@ -112,16 +112,20 @@ public sealed class DecisionRecordEncoderTests
 
     private static void SameDegradations(Decision expected, DecisionRecord actual)
     {
+        var terms = expected.Terms;
         var told = new FailureKind[expected.Scores.Classifiers * expected.Batch.Count];
         foreach (var degradation in actual.Degradations)
         {
             var classifier = (int)degradation.ClassifierIndex;
-            Assert.Equal((int)expected.Terms.Classifiers[classifier].FailMode, (int)degradation.FailMode);
             var candidates = degradation.CandidateIndexes.Count == 0
                 ? Enumerable.Range(0, expected.Batch.Count)
                 : degradation.CandidateIndexes.Select(static index => (int)index);
             foreach (var candidate in candidates)
             {
+                var mode = !float.IsNaN(expected.Scores.Row(classifier)[candidate]) ? FailMode.LastKnown
+                    : terms.AllDownRule == 0 || expected.Verdicts.Rules[candidate] != terms.AllDownRule ? terms.Classifiers[classifier].MissingMode
+                    : terms.Rules[terms.AllDownRule].Action == CandidateAction.Block ? FailMode.Closed : FailMode.Open;
+                Assert.Equal((int)mode, (int)degradation.FailMode);
                 told[classifier * expected.Batch.Count + candidate] = (FailureKind)degradation.Failure;
             }
         }

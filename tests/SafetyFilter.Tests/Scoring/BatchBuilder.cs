@@ -16,7 +16,7 @@ internal sealed class BatchBuilder
     {
     }
 
-    private BatchBuilder(CandidateBatch into, string[] ids)
+    public BatchBuilder(CandidateBatch into, string[] ids)
     {
         _batch = into;
         _batch.RequestId = Append("request-1");
@@ -82,6 +82,7 @@ internal sealed class BatchBuilder
         var column = _batch.AddTensor();
         column.Name = Append(name);
         column.DataType = type;
+        column.Rows = rows.Length;
         column.RowShape.AddRange(rowShape);
         column.RowLength = (int)rowShape.Aggregate(1L, (product, length) => product * length);
         if (_bytes.WrittenCount % 2 == 0)

@@ -28,6 +28,7 @@ internal static class RowWords
         Basis.Evaluated => "evaluated",
         Basis.FailedOpen => "failed-open",
         Basis.FailedClosed => "failed-closed",
+        Basis.LastKnown => "last-known",
         _ => "",
     };
 
