@@ -15,6 +15,7 @@ using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
+using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
 
 namespace SafetyFilter.Sidecar.Hosting;
@@ -115,6 +116,7 @@ internal static class SidecarSetup
             provider.GetRequiredService<FilterMetrics>(),
             (bundle, state, cause, breakDuration) =>
                 provider.GetRequiredService<OperationsJournal>().BreakerChanged(bundle, state, cause, breakDuration) == AppendResult.Appended));
+        services.AddSingleton<RunWatchdog>();
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();

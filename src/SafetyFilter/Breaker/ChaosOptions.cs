@@ -1,3 +1,5 @@
+using SafetyFilter.Scoring;
+
 namespace SafetyFilter.Breaker;
 
 /// <summary>Faults injected on purpose into named bundles, to try fail modes out. Section <c>Chaos</c>.</summary>
@@ -63,13 +65,13 @@ internal sealed class BundleChaos
     /// <summary>Share of runs that are delayed by <see cref="Latency"/>. Default 0.</summary>
     public double LatencyRate { get; set; }
 
-    // It holds its thread, as a slow model does.
-    internal void Delay(TimeProvider time)
+    // It holds its thread until it is cut, as a slow model does.
+    internal void Delay(TimeProvider time, in PreparedRun run)
     {
         if (Latency > TimeSpan.Zero && LatencyRate > 0 && Random.Shared.NextDouble() < LatencyRate)
         {
             var started = time.GetTimestamp();
-            while (time.GetElapsedTime(started) < Latency)
+            while (!run.IsCut && time.GetElapsedTime(started) < Latency)
             {
                 Thread.Sleep(0);
             }

@@ -32,7 +32,6 @@ internal sealed class GuardedBundle
 
     // Polly has no rate of slow calls, so there are two breakers, which only look at different things.
     private readonly ResiliencePipeline<Call> _breakers;
-    private readonly ResiliencePipeline<Call> _closed;
 
     // Good trials still missing before it closes; 0: it is closed.
     private int _trialsLeft;
@@ -66,7 +65,6 @@ internal sealed class GuardedBundle
         }
 
         _breakers = breakers.Build();
-        _closed = new ResiliencePipelineBuilder<Call> { TimeProvider = time }.AddPipeline(_breakers).AddPipeline(_run).Build();
     }
 
     public ModelBundle Bundle => _bundle;
@@ -108,7 +106,12 @@ internal sealed class GuardedBundle
     /// Scores a batch unless the breaker is open. Never throws. Candidates that alone have no score are marked in
     /// <paramref name="into"/>; when the outcome names a failure, the whole bundle gave none.
     /// </summary>
-    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows)
+    /// <param name="batch">What to score.</param>
+    /// <param name="into">Sized for the batch.</param>
+    /// <param name="rows">For each classifier of the bundle its row, or -1.</param>
+    /// <param name="limit">What is left of the budget. A run that overruns a caller's deadline does not count at all; one that
+    /// was cut for another limit counts only if it was slow by then.</param>
+    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, RunLimit limit = default)
     {
         if (_bundle.Refuses(batch) is not FailureKind.None and var refused)
         {
@@ -123,16 +126,21 @@ internal sealed class GuardedBundle
         using var run = _bundle.Prepare(batch);
         if (run.IsVain)
         {
-            return run.Run(into, rows.Span);
+            return run.Run(into, rows.Span) with { IsVain = true };
         }
 
-        return Volatile.Read(ref _trialsLeft) == 0
-            ? Execute(_closed, run, into, rows, batch.Count).Scoring
-            : Try(run, into, rows, batch.Count);
+        if (Volatile.Read(ref _trialsLeft) > 0)
+        {
+            return Try(run, into, rows, batch.Count, limit);
+        }
+
+        var call = Execute(run, into, rows, batch.Count, limit);
+        Tell(call);
+        return call.Scoring;
     }
 
     // Polly closes after one probe. So it hears only of the trial that decides: the last good one, or a bad one.
-    private ScoringOutcome Try(PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates)
+    private ScoringOutcome Try(PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates, RunLimit limit)
     {
         if (Interlocked.Exchange(ref _trying, 1) == 1)
         {
@@ -153,7 +161,7 @@ internal sealed class GuardedBundle
                 _events.Changed(_bundle.Name, BreakerState.HalfOpen, _cause, FailureKind.None, TimeSpan.Zero);
             }
 
-            var trial = Execute(_run, run, into, rows, candidates) with { IsTrial = true };
+            var trial = Execute(run, into, rows, candidates, limit) with { IsTrial = true };
             Judge(trial);
             return trial.Scoring;
         }
@@ -165,6 +173,11 @@ internal sealed class GuardedBundle
 
     private void Judge(Call trial)
     {
+        if (trial.SaysNothing)
+        {
+            return;
+        }
+
         var isGood = !trial.IsSlow && CauseOf(trial.Scoring) == FailureKind.None;
         var left = Volatile.Read(ref _trialsLeft);
         if (isGood && left > 1)
@@ -173,15 +186,25 @@ internal sealed class GuardedBundle
             return;
         }
 
+        if (Tell(trial) && isGood && Interlocked.CompareExchange(ref _trialsLeft, 0, left) == left && left > 0)
+        {
+            _isHalfOpen = false;
+            _events.Changed(_bundle.Name, BreakerState.Closed, _cause, FailureKind.None, TimeSpan.Zero);
+        }
+    }
+
+    // Polly counts whatever runs inside it, so it is told afterwards, and only of what counts. False: it takes no calls now.
+    private bool Tell(Call call)
+    {
+        if (call.SaysNothing)
+        {
+            return true;
+        }
+
         var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
         try
         {
-            var told = Wait(_breakers.ExecuteOutcomeAsync(static (_, call) => ValueTask.FromResult(Outcome.FromResult(call)), context, trial));
-            if (isGood && told.Exception is null && Interlocked.CompareExchange(ref _trialsLeft, 0, left) == left && left > 0)
-            {
-                _isHalfOpen = false;
-                _events.Changed(_bundle.Name, BreakerState.Closed, _cause, FailureKind.None, TimeSpan.Zero);
-            }
+            return Wait(_breakers.ExecuteOutcomeAsync(static (_, call) => ValueTask.FromResult(Outcome.FromResult(call)), context, call)).Exception is null;
         }
         finally
         {
@@ -189,21 +212,16 @@ internal sealed class GuardedBundle
         }
     }
 
-    private Call Execute(ResiliencePipeline<Call> pipeline, PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates)
+    private Call Execute(PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates, RunLimit limit)
     {
         var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
         try
         {
-            var outcome = Wait(pipeline.ExecuteOutcomeAsync(
-                static (_, state) => ValueTask.FromResult(Outcome.FromResult(state.Self.Measure(state.Run, state.Into, state.Rows.Span, state.Candidates))),
+            var outcome = Wait(_run.ExecuteOutcomeAsync(
+                static (_, state) => ValueTask.FromResult(Outcome.FromResult(state.Self.Measure(state.Run, state.Into, state.Rows.Span, state.Candidates, state.Limit))),
                 context,
-                (Self: this, Run: run, Into: into, Rows: rows, Candidates: candidates)));
-            return outcome.Exception switch
-            {
-                null => outcome.Result,
-                BrokenCircuitException => new Call(new ScoringOutcome(FailureKind.BreakerOpen, 0, null)),
-                var error => new Call(new ScoringOutcome(FailureKind.Error, 0, error)),
-            };
+                (Self: this, Run: run, Into: into, Rows: rows, Candidates: candidates, Limit: limit)));
+            return outcome.Exception is { } error ? new Call(new ScoringOutcome(FailureKind.Error, 0, error)) : outcome.Result;
         }
         finally
         {
@@ -211,13 +229,17 @@ internal sealed class GuardedBundle
         }
     }
 
-    private Call Measure(PreparedRun run, ScoreTable into, ReadOnlySpan<int> rows, int candidates)
+    private Call Measure(PreparedRun run, ScoreTable into, ReadOnlySpan<int> rows, int candidates, RunLimit limit)
     {
         var started = _time.GetTimestamp();
-        _chaos?.Delay(_time);
+        run.Watch(limit);
+        _chaos?.Delay(_time, run);
         var outcome = run.Run(into, rows);
-        var isSlow = _slowTicks > 0 && (_time.GetTimestamp() - started) * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates);
-        return new Call(outcome, isSlow);
+        var took = _time.GetTimestamp() - started;
+        var isSlow = _slowTicks > 0 && took * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates);
+        var isCut = outcome.Failure == FailureKind.OverBudget;
+        var saysNothing = limit.IsCallers ? isCut || took > limit.Micros * 1e-6 * _time.TimestampFrequency : isCut && !isSlow;
+        return new Call(outcome, isSlow) { SaysNothing = saysNothing };
     }
 
     // No strategy waits; only the call that changes the breaker's state may find its event's handler still queued.
@@ -291,5 +313,9 @@ internal sealed class GuardedBundle
         }
     }
 
-    private readonly record struct Call(ScoringOutcome Scoring, bool IsSlow = false, bool IsTrial = false);
+    private readonly record struct Call(ScoringOutcome Scoring, bool IsSlow = false, bool IsTrial = false)
+    {
+        /// <summary>Whether the run ended for reasons that are not the model's: it counts neither for nor against it.</summary>
+        public bool SaysNothing { get; init; }
+    }
 }

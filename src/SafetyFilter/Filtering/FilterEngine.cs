@@ -13,7 +13,8 @@ namespace SafetyFilter.Filtering;
 /// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
-    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null)
+    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null,
+    RunWatchdog? watchdog = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -196,15 +197,18 @@ internal sealed partial class FilterEngine(
         {
             var step = plan.Steps[i];
             var breaker = step.Bundle.State;
+            var cost = step.Bundle.Bundle.Cost;
             var before = MicrosSince(started);
-            if (before >= decision.BudgetMicros)
+            var left = decision.BudgetMicros - Math.Min(before, decision.BudgetMicros);
+            if (left == 0 || !cost.MayStart(decision.Batch.Count, left))
             {
                 step.Fail(decision.Scores, FailureKind.OverBudget);
                 decision.Runs[i] = new BundleRun(FailureKind.OverBudget, breaker, 0);
                 continue;
             }
 
-            var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows);
+            var limit = new RunLimit(left, decision.BudgetBound == BudgetBound.Deadline, watchdog);
+            var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows, limit);
             var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
             if (ran && breaker == BreakerState.Open)
             {
@@ -212,7 +216,25 @@ internal sealed partial class FilterEngine(
                 breaker = BreakerState.HalfOpen;
             }
 
-            decision.Runs[i] = new BundleRun(outcome.Failure, breaker, ran ? Math.Max(1, MicrosSince(started) - before) : 0);
+            var took = ran ? Math.Max(1, MicrosSince(started) - before) : 0;
+            if (outcome.Failure == FailureKind.None)
+            {
+                if (!outcome.IsVain)
+                {
+                    cost.Ended(decision.Batch.Count, took, left);
+                }
+
+                if (took > left)
+                {
+                    outcome = new ScoringOutcome(FailureKind.OverBudget, 0, null);
+                }
+            }
+            else if (outcome.Failure == FailureKind.OverBudget)
+            {
+                cost.Cut(decision.Batch.Count, took);
+            }
+
+            decision.Runs[i] = new BundleRun(outcome.Failure, breaker, took);
             if (outcome.Failure != FailureKind.None)
             {
                 step.Fail(decision.Scores, outcome.Failure);

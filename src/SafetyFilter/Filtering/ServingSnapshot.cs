@@ -55,19 +55,15 @@ internal sealed class ServingSnapshot
     private static SurfacePlan Bind(
         SurfacePolicy policy, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build)
     {
-        var order = new List<GuardedBundle>();
+        var order = policy.Classifiers
+            .OrderBy(static classifier => classifier.Priority)
+            .Select(classifier => BundleOf(classifier, bundles))
+            .Distinct()
+            .ToList();
         var classifiers = ImmutableArray.CreateBuilder<ClassifierSlot>(policy.Classifiers.Length);
         foreach (var classifier in policy.Classifiers)
         {
-            var bundle = bundles[classifier.Name[..classifier.Name.IndexOf('/')]];
-            var index = order.IndexOf(bundle);
-            if (index < 0)
-            {
-                index = order.Count;
-                order.Add(bundle);
-            }
-
-            classifiers.Add(new ClassifierSlot(classifier.Name, index, classifier.FailMode));
+            classifiers.Add(new ClassifierSlot(classifier.Name, order.IndexOf(BundleOf(classifier, bundles)), classifier.FailMode));
         }
 
         var terms = new DecisionTerms(
@@ -87,6 +83,9 @@ internal sealed class ServingSnapshot
             FeaturesOf<TensorFeatureSpec>(order));
         return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))]);
     }
+
+    private static GuardedBundle BundleOf(PolicyClassifier classifier, IReadOnlyDictionary<string, GuardedBundle> bundles) =>
+        bundles[classifier.Name[..classifier.Name.IndexOf('/')]];
 
     private static ImmutableArray<string> FeaturesOf<T>(List<GuardedBundle> bundles)
         where T : FeatureSpec =>

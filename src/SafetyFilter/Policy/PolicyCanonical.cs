@@ -17,7 +17,7 @@ internal static class PolicyCanonical
     {
         var classifiers = policy.Classifiers
             .OrderBy(c => c.Name.Value, StringComparer.Ordinal)
-            .Select(c => $"{Quote(c.Name.Value)}: {{\"fail\": {Quote(c.Fail == FailMode.Closed ? "closed" : "open")}}}");
+            .Select(c => $"{Quote(c.Name.Value)}: {{\"fail\": {Quote(c.Fail == FailMode.Closed ? "closed" : "open")}{Priority(c.Priority)}}}");
         return $$"""
             {
             "schema": {{Quote(PolicyParser.Schema)}},
@@ -83,6 +83,10 @@ internal static class PolicyCanonical
 
         return text.Append(rule.Shadow ? ", \"shadow\": true}" : "}").ToString();
     }
+
+    // The default is left out: policies from before there were priorities keep their revisions.
+    private static string Priority(int priority) =>
+        priority == PolicyParser.DefaultPriority ? "" : $", \"priority\": {priority.ToString(CultureInfo.InvariantCulture)}";
 
     private static string Limits(Bounds bounds, Func<double, string> number)
     {

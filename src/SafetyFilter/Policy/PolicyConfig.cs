@@ -37,7 +37,7 @@ internal sealed record RecordConfig(RecordTerms Terms, List<Located<string>> Att
     public static RecordConfig Default { get; } = new(RecordTerms.Default, []);
 }
 
-internal sealed record ClassifierConfig(Located<string> Name, FailMode Fail);
+internal sealed record ClassifierConfig(Located<string> Name, FailMode Fail, int Priority);
 
 internal sealed class RuleConfig
 {

@@ -12,6 +12,7 @@ internal sealed class PolicyParser
     public const Severity DefaultSeverity = Severity.Medium;
     public const int MaxRules = 1000;
     public const int MaxClassifiers = 64;
+    public const int DefaultPriority = 100;
 
     private readonly PolicyErrors _errors;
     private readonly YamlReader _reader;
@@ -140,10 +141,11 @@ internal sealed class PolicyParser
                 continue;
             }
 
-            _reader.CheckKeys(settings, "a classifier", "fail");
+            _reader.CheckKeys(settings, "a classifier", "fail", "priority");
             var fail = _reader.Required(settings, "fail", $"classifier '{key.Value}'", "Say what a missing score means: fail: closed (as 1) or fail: open (as 0).");
             var mode = fail is null ? null : _reader.OneOf(fail, "'fail'", ("closed", FailMode.Closed), ("open", FailMode.Open));
-            classifiers.Add(new ClassifierConfig(new Located<string>(key.Value, key.At), mode ?? FailMode.Closed));
+            var priority = settings.Find("priority") is { } order ? _reader.Integer(order, "'priority'", 0, 1000) : null;
+            classifiers.Add(new ClassifierConfig(new Located<string>(key.Value, key.At), mode ?? FailMode.Closed, priority ?? DefaultPriority));
         }
 
         return classifiers;

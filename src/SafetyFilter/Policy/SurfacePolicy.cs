@@ -4,7 +4,8 @@ using SafetyFilter.Decisions;
 namespace SafetyFilter.Policy;
 
 /// <summary>A classifier that a policy reads. Its place in <see cref="SurfacePolicy.Classifiers"/> is its row in the score table.</summary>
-internal sealed record PolicyClassifier(string Name, FailMode FailMode);
+/// <param name="Priority">The lower, the sooner its bundle runs.</param>
+internal sealed record PolicyClassifier(string Name, FailMode FailMode, int Priority);
 
 /// <summary>An attribute that a policy reads, and the only kind of column that its comparisons hold for.</summary>
 internal sealed record PolicyAttribute(string Name, ReadOnlyMemory<byte> Utf8Name, AttributeKind Kind);
