@@ -15,6 +15,7 @@ using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
+using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
 
 namespace SafetyFilter.Sidecar.Hosting;
@@ -116,6 +117,7 @@ internal static class SidecarSetup
             change => provider.GetRequiredService<OperationsJournal>().BreakerChanged(change) == AppendResult.Appended));
         services.AddSingleton<BreakerBoard>();
         services.AddSingleton(new LastKnownScores(options.LastKnown));
+        services.AddSingleton<RunWatchdog>();
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();

@@ -55,7 +55,7 @@ internal class BreakerThresholds
 
     /// <summary>
     /// A model run longer than this is slow, in microseconds; 0 turns it off. It is for pages of up to 256 candidates and grows in
-    /// proportion with larger ones. Default 5000: five default budgets.
+    /// proportion with larger ones. Runs that a budget cuts sooner do not count. Default 5000: five default budgets.
     /// </summary>
     public int SlowCallMicros { get; set; } = 5000;
 

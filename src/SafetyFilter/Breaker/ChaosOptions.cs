@@ -1,3 +1,5 @@
+using SafetyFilter.Scoring;
+
 namespace SafetyFilter.Breaker;
 
 /// <summary>Faults injected on purpose into named bundles, to try fail modes out. Section <c>Chaos</c>.</summary>
@@ -67,13 +69,13 @@ internal sealed class BundleChaos
         (one?.FaultRate, one?.InvalidOutputRate, one?.LatencyRate, one?.Latency)
         == (other?.FaultRate, other?.InvalidOutputRate, other?.LatencyRate, other?.Latency);
 
-    // It holds its thread, as a slow model does.
-    internal void Delay(TimeProvider time)
+    // It holds its thread until it is cut, as a slow model does.
+    internal void Delay(TimeProvider time, in PreparedRun run)
     {
         if (Latency > TimeSpan.Zero && LatencyRate > 0 && Random.Shared.NextDouble() < LatencyRate)
         {
             var started = time.GetTimestamp();
-            while (time.GetElapsedTime(started) < Latency)
+            while (!run.IsCut && time.GetElapsedTime(started) < Latency)
             {
                 Thread.Sleep(0);
             }

@@ -73,11 +73,12 @@ internal sealed class GuardedBundle
     /// Scores a batch unless the breaker is open. Never throws. Candidates that alone have no score are marked in
     /// <paramref name="into"/>; when the outcome names a failure, the whole bundle gave none.
     /// </summary>
-    /// <param name="bound">
-    /// What bounds the time of the run. One that ends <see cref="FailureKind.OverBudget"/> is a slow call, but no evidence of anything when
-    /// the caller's own deadline was the bound.
-    /// </param>
-    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, BudgetBound bound = BudgetBound.Policy)
+    /// <param name="batch">What to score.</param>
+    /// <param name="into">Sized for the batch.</param>
+    /// <param name="rows">For each classifier of the bundle its row, or -1.</param>
+    /// <param name="limit">What is left of the budget. A run that overruns a caller's deadline does not count at all; one that
+    /// was cut for another limit counts only if it was slow by then.</param>
+    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, RunLimit limit = default)
     {
         if (_bundle.Refuses(batch) is not FailureKind.None and var refused)
         {
@@ -92,7 +93,7 @@ internal sealed class GuardedBundle
         using var run = _bundle.Prepare(batch);
         if (run.IsVain)
         {
-            return run.Run(into, rows.Span);
+            return run.Run(into, rows.Span) with { IsVain = true };
         }
 
         if (!_gate.TryEnter(out var trial))
@@ -100,16 +101,16 @@ internal sealed class GuardedBundle
             return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
         }
 
-        var call = _faults is null ? Measure(run, into, rows.Span, batch.Count) : Execute(_faults, run, into, rows, batch.Count);
-        Judge(call.Scoring, call.IsSlow, trial, bound);
+        var call = _faults is null ? Measure(run, into, rows.Span, batch.Count, limit) : Execute(_faults, run, into, rows, batch.Count, limit);
+        Judge(call.Scoring, call.IsSlow, trial, !call.SaysNothing);
         return call.Scoring;
     }
 
     /// <summary>Lets the breaker hear how a run ended.</summary>
     /// <param name="trial">As <see cref="BreakerGate.TryEnter"/> said.</param>
-    internal void Judge(ScoringOutcome outcome, bool isSlow, int trial, BudgetBound bound)
+    /// <param name="isEvidence">Whether it says anything of the model; else it counts neither for nor against it.</param>
+    internal void Judge(ScoringOutcome outcome, bool isSlow, int trial, bool isEvidence)
     {
-        var isEvidence = outcome.Failure != FailureKind.OverBudget || bound != BudgetBound.Deadline;
         var failure = CauseOf(outcome);
         if (isEvidence)
         {
@@ -148,15 +149,15 @@ internal sealed class GuardedBundle
         }
     }
 
-    private Call Execute(ResiliencePipeline<Call> faults, PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates)
+    private Call Execute(ResiliencePipeline<Call> faults, PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates, RunLimit limit)
     {
         var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
         try
         {
             var outcome = Wait(faults.ExecuteOutcomeAsync(
-                static (_, state) => ValueTask.FromResult(Outcome.FromResult(state.Self.Measure(state.Run, state.Into, state.Rows.Span, state.Candidates))),
+                static (_, state) => ValueTask.FromResult(Outcome.FromResult(state.Self.Measure(state.Run, state.Into, state.Rows.Span, state.Candidates, state.Limit))),
                 context,
-                (Self: this, Run: run, Into: into, Rows: rows, Candidates: candidates)));
+                (Self: this, Run: run, Into: into, Rows: rows, Candidates: candidates, Limit: limit)));
             return outcome.Exception is null ? outcome.Result : new Call(new ScoringOutcome(FailureKind.Error, 0, outcome.Exception));
         }
         finally
@@ -165,10 +166,11 @@ internal sealed class GuardedBundle
         }
     }
 
-    private Call Measure(PreparedRun run, ScoreTable into, ReadOnlySpan<int> rows, int candidates)
+    private Call Measure(PreparedRun run, ScoreTable into, ReadOnlySpan<int> rows, int candidates, RunLimit limit)
     {
         var started = _time.GetTimestamp();
-        _chaos?.Delay(_time);
+        run.Watch(limit);
+        _chaos?.Delay(_time, run);
         ScoringOutcome outcome;
         try
         {
@@ -179,10 +181,11 @@ internal sealed class GuardedBundle
             outcome = new ScoringOutcome(FailureKind.Error, 0, error);
         }
 
-        var isSlow = _slowTicks > 0
-            && (outcome.Failure == FailureKind.OverBudget
-                || (_time.GetTimestamp() - started) * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates));
-        return new Call(outcome, isSlow);
+        var took = _time.GetTimestamp() - started;
+        var isSlow = _slowTicks > 0 && took * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates);
+        var isCut = outcome.Failure == FailureKind.OverBudget;
+        var saysNothing = limit.IsCallers ? isCut || took > limit.Micros * 1e-6 * _time.TimestampFrequency : isCut && !isSlow;
+        return new Call(outcome, isSlow) { SaysNothing = saysNothing };
     }
 
     // No strategy waits; only the call that opens a window may find its event's handler still queued.
@@ -227,5 +230,9 @@ internal sealed class GuardedBundle
         }
     }
 
-    private readonly record struct Call(ScoringOutcome Scoring, bool IsSlow = false);
+    private readonly record struct Call(ScoringOutcome Scoring, bool IsSlow = false)
+    {
+        /// <summary>Whether the run ended for reasons that are not the model's.</summary>
+        public bool SaysNothing { get; init; }
+    }
 }

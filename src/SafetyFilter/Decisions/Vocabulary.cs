@@ -38,7 +38,7 @@ internal enum FailureKind : byte
     /// <summary>It ran and gave NaN, infinity, a number outside 0..1 or a wrong shape.</summary>
     InvalidOutput = 2,
 
-    /// <summary>Not enough of the budget was left to run it.</summary>
+    /// <summary>Not enough of the budget was left to run it, or it overran.</summary>
     OverBudget = 3,
 
     /// <summary>Its circuit breaker is open; it was not called.</summary>

@@ -14,7 +14,7 @@ namespace SafetyFilter.Filtering;
 /// </summary>
 internal sealed partial class FilterEngine(
     ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null,
-    LastKnownScores? lastKnown = null)
+    LastKnownScores? lastKnown = null, RunWatchdog? watchdog = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -209,15 +209,18 @@ internal sealed partial class FilterEngine(
         {
             var step = plan.Steps[i];
             var breaker = step.Bundle.State;
+            var cost = step.Bundle.Bundle.Cost;
             var before = MicrosSince(started);
-            if (before >= decision.BudgetMicros)
+            var left = decision.BudgetMicros - Math.Min(before, decision.BudgetMicros);
+            if (left == 0 || !cost.MayStart(decision.Batch.Count, left))
             {
                 step.Fail(decision.Scores, FailureKind.OverBudget);
                 decision.Runs[i] = new BundleRun(FailureKind.OverBudget, breaker, 0);
                 continue;
             }
 
-            var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows);
+            var limit = new RunLimit(left, decision.BudgetBound == BudgetBound.Deadline, watchdog);
+            var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows, limit);
             var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
             if (ran && breaker == BreakerState.Open)
             {
@@ -225,7 +228,25 @@ internal sealed partial class FilterEngine(
                 breaker = BreakerState.HalfOpen;
             }
 
-            decision.Runs[i] = new BundleRun(outcome.Failure, breaker, ran ? Math.Max(1, MicrosSince(started) - before) : 0);
+            var took = ran ? Math.Max(1, MicrosSince(started) - before) : 0;
+            if (outcome.Failure == FailureKind.None)
+            {
+                if (!outcome.IsVain)
+                {
+                    cost.Ended(decision.Batch.Count, took, left);
+                }
+
+                if (took > left)
+                {
+                    outcome = new ScoringOutcome(FailureKind.OverBudget, 0, null);
+                }
+            }
+            else if (outcome.Failure == FailureKind.OverBudget)
+            {
+                cost.Cut(decision.Batch.Count, took);
+            }
+
+            decision.Runs[i] = new BundleRun(outcome.Failure, breaker, took);
             if (outcome.Failure != FailureKind.None)
             {
                 step.Fail(decision.Scores, outcome.Failure);

@@ -71,19 +71,15 @@ internal sealed class ServingSnapshot
     private static SurfacePlan Plan(
         SurfacePolicy policy, Func<string, string, GuardedBundle> guarded, string configRevision, string build)
     {
-        var order = new List<GuardedBundle>();
+        var order = policy.Classifiers
+            .OrderBy(static classifier => classifier.Priority)
+            .Select(classifier => guarded(BundleOf(classifier), policy.BreakerGroup))
+            .Distinct()
+            .ToList();
         var classifiers = ImmutableArray.CreateBuilder<ClassifierSlot>(policy.Classifiers.Length);
         foreach (var classifier in policy.Classifiers)
         {
-            var bundle = guarded(BundleOf(classifier), policy.BreakerGroup);
-            var index = order.IndexOf(bundle);
-            if (index < 0)
-            {
-                index = order.Count;
-                order.Add(bundle);
-            }
-
-            classifiers.Add(new ClassifierSlot(classifier.Name, index, classifier.FailMode, classifier.MissingMode));
+            classifiers.Add(new ClassifierSlot(classifier.Name, order.IndexOf(guarded(BundleOf(classifier), policy.BreakerGroup)), classifier.FailMode, classifier.MissingMode));
         }
 
         var terms = new DecisionTerms(

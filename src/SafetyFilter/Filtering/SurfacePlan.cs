@@ -15,7 +15,7 @@ internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, Imm
 
     public DecisionTerms Terms { get; } = terms;
 
-    /// <summary>In the order of the bundles' first classifiers in the policy, which is by name; aligned with the terms' bundles.</summary>
+    /// <summary>In the order of the bundles' most important classifiers in the policy, of equal ones by name; aligned with the terms' bundles.</summary>
     public ImmutableArray<BundleStep> Steps { get; } = steps;
 
     /// <summary>Null when no classifier falls back on remembered scores: then nothing is remembered either.</summary>

@@ -17,7 +17,7 @@ internal static class PolicyCanonical
     {
         var classifiers = policy.Classifiers
             .OrderBy(c => c.Name.Value, StringComparer.Ordinal)
-            .Select(c => $"{Quote(c.Name.Value)}: {{\"fail\": {Fail(c.Fail, c.Missing)}{(c.Hard.Value ? ", \"hard\": true" : "")}}}");
+            .Select(c => $"{Quote(c.Name.Value)}: {{\"fail\": {Fail(c.Fail, c.Missing)}{(c.Hard.Value ? ", \"hard\": true" : "")}{Priority(c.Priority)}}}");
 
         // Not where it is the default: revisions from before there were groups stay what they were.
         var group = policy.BreakerGroup == PolicyParser.DefaultBreakerGroup ? "" : $"\n\"breaker_group\": {Quote(policy.BreakerGroup)},";
@@ -98,6 +98,10 @@ internal static class PolicyCanonical
 
         return text.Append(rule.Shadow ? ", \"shadow\": true}" : "}").ToString();
     }
+
+    // The default is left out: policies from before there were priorities keep their revisions.
+    private static string Priority(int priority) =>
+        priority == PolicyParser.DefaultPriority ? "" : $", \"priority\": {priority.ToString(CultureInfo.InvariantCulture)}";
 
     private static string Limits(Bounds bounds, Func<double, string> number)
     {

@@ -50,7 +50,7 @@ internal static class PolicyCompiler
     {
         var classifiers = policy.Classifiers
             .OrderBy(c => c.Name.Value, StringComparer.Ordinal)
-            .Select(c => new PolicyClassifier(c.Name.Value, c.Fail, c.Missing, c.Hard.Value))
+            .Select(c => new PolicyClassifier(c.Name.Value, c.Fail, c.Missing, c.Hard.Value, c.Priority))
             .ToImmutableArray();
         var conditions = new ConditionCompiler(classifiers, Attributes(policy));
         var rules = new List<CompiledRule>();

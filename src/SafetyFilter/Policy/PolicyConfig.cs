@@ -41,7 +41,8 @@ internal sealed record RecordConfig(RecordTerms Terms, List<Located<string>> Att
 
 /// <param name="Missing">What holds where no score is remembered: <paramref name="Fail"/>, unless that is last-known.</param>
 /// <param name="Hard">Whether a candidate without a score is blocked.</param>
-internal sealed record ClassifierConfig(Located<string> Name, FailMode Fail, FailMode Missing, Located<bool> Hard);
+/// <param name="Priority">The lower, the sooner its bundle runs.</param>
+internal sealed record ClassifierConfig(Located<string> Name, FailMode Fail, FailMode Missing, Located<bool> Hard, int Priority);
 
 internal sealed class RuleConfig
 {

@@ -13,6 +13,7 @@ internal sealed class PolicyParser
     public const Severity DefaultSeverity = Severity.Medium;
     public const int MaxRules = 1000;
     public const int MaxClassifiers = 64;
+    public const int DefaultPriority = 100;
 
     private readonly PolicyErrors _errors;
     private readonly YamlReader _reader;
@@ -143,12 +144,13 @@ internal sealed class PolicyParser
                 continue;
             }
 
-            _reader.CheckKeys(settings, "a classifier", "fail", "hard");
+            _reader.CheckKeys(settings, "a classifier", "fail", "hard", "priority");
             var fail = _reader.Required(
                 settings, "fail", $"classifier '{key.Value}'", "Say what a missing score means: fail: closed (as 1), fail: open (as 0) or fail: { last-known: closed }.");
             var (mode, missing) = fail is null ? (FailMode.Closed, FailMode.Closed) : ReadFail(fail);
             var hard = settings.Find("hard") is { } flag ? new Located<bool>(_reader.Flag(flag, "'hard'") ?? false, flag.At) : default;
-            classifiers.Add(new ClassifierConfig(new Located<string>(key.Value, key.At), mode, missing, hard));
+            var priority = settings.Find("priority") is { } order ? _reader.Integer(order, "'priority'", 0, 1000) : null;
+            classifiers.Add(new ClassifierConfig(new Located<string>(key.Value, key.At), mode, missing, hard, priority ?? DefaultPriority));
         }
 
         return classifiers;

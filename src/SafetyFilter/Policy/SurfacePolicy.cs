@@ -6,7 +6,8 @@ namespace SafetyFilter.Policy;
 /// <summary>A classifier that a policy reads. Its place in <see cref="SurfacePolicy.Classifiers"/> is its row in the score table.</summary>
 /// <param name="MissingMode">What a missing score counts as, closed or open: <paramref name="FailMode"/>, unless that is last-known.</param>
 /// <param name="Hard">Whether a candidate without a score is blocked.</param>
-internal sealed record PolicyClassifier(string Name, FailMode FailMode, FailMode MissingMode, bool Hard);
+/// <param name="Priority">The lower, the sooner its bundle runs.</param>
+internal sealed record PolicyClassifier(string Name, FailMode FailMode, FailMode MissingMode, bool Hard, int Priority);
 
 /// <summary>An attribute that a policy reads, and the only kind of column that its comparisons hold for.</summary>
 internal sealed record PolicyAttribute(string Name, ReadOnlyMemory<byte> Utf8Name, AttributeKind Kind);

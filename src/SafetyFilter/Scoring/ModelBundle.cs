@@ -5,16 +5,21 @@ using SafetyFilter.Decisions;
 namespace SafetyFilter.Scoring;
 
 /// <summary>How one bundle's run over one request ended.</summary>
-/// <param name="Failure">None, or why the whole bundle gave no score; the caller then marks its rows.</param>
+/// <param name="Failure">None, OverBudget when the run was cut, or why the whole bundle gave no score; the caller then marks its rows.</param>
 /// <param name="InvalidOutputs">Classifier x candidate cells that were NaN, infinite or outside 0..1; marked in the table.</param>
 /// <param name="Error">What was thrown, with <see cref="FailureKind.Error"/> and, for a wrong shape, <see cref="FailureKind.InvalidOutput"/>.</param>
-internal readonly record struct ScoringOutcome(FailureKind Failure, int InvalidOutputs, Exception? Error);
+internal readonly record struct ScoringOutcome(FailureKind Failure, int InvalidOutputs, Exception? Error)
+{
+    /// <summary>Whether no candidate was readable, so that the model did not run.</summary>
+    public bool IsVain { get; init; }
+}
 
 /// <summary>A loaded model that scores candidates. Immutable and thread-safe; disposing waits for nobody and breaks no running call.</summary>
 internal sealed class ModelBundle : IDisposable
 {
+    private static readonly ScoringOutcome Cut = new(FailureKind.OverBudget, 0, null);
+
     private readonly InferenceSession _session;
-    private readonly RunOptions _options = new();
     private readonly ScratchPool _scratches;
 
     // One for the owner and one for each running call; the session goes when it falls to 0.
@@ -44,6 +49,9 @@ internal sealed class ModelBundle : IDisposable
 
     /// <summary>Where it was loaded from; empty when from nowhere.</summary>
     public string Folder { get; init; } = "";
+
+    /// <summary>What its runs take.</summary>
+    public RunCost Cost { get; } = new();
 
     /// <summary>"bundle/label", in output order.</summary>
     public ImmutableArray<string> Classifiers { get; }
@@ -117,12 +125,16 @@ internal sealed class ModelBundle : IDisposable
         {
             if (scratch.Usable > 0)
             {
-                _session.RunWithBinding(_options, scratch.Binding);
+                _session.RunWithBinding(scratch.Options, scratch.Binding);
             }
 
             var invalid = scratch.Read(table, slots);
             scratch.IsSound = true;
-            return new ScoringOutcome(FailureKind.None, invalid, null);
+            return scratch.EndWatch() ? Cut : new ScoringOutcome(FailureKind.None, invalid, null);
+        }
+        catch (Exception) when (scratch.EndWatch())
+        {
+            return Cut;
         }
         catch (OnnxRuntimeException error) when (RunScratch.IsWrongOutputShape(error))
         {
@@ -136,6 +148,8 @@ internal sealed class ModelBundle : IDisposable
 
     internal void Finish(RunScratch scratch)
     {
+        // For a run that was watched and never begun.
+        scratch.EndWatch();
         _scratches.Return(scratch, scratch.IsSound);
         Release();
     }
@@ -170,7 +184,6 @@ internal sealed class ModelBundle : IDisposable
         if (Interlocked.Decrement(ref _holders) == 0)
         {
             _scratches.Dispose();
-            _options.Dispose();
             _session.Dispose();
         }
     }
@@ -184,6 +197,18 @@ internal readonly struct PreparedRun(ModelBundle bundle, RunScratch? scratch, Ex
 {
     /// <summary>Whether no candidate has all the features: the model will not run, and the outcome says nothing about it.</summary>
     public bool IsVain => scratch is { Usable: 0 };
+
+    /// <summary>Whether it was cut, since <see cref="Watch"/> and before its run has ended.</summary>
+    public bool IsCut => scratch is { IsCut: true };
+
+    /// <summary>Has the run cut when it overruns. Its outcome is then OverBudget.</summary>
+    public void Watch(in RunLimit limit)
+    {
+        if (limit is { Micros: > 0, Watchdog: { } watchdog })
+        {
+            scratch?.Watch(watchdog, limit.Micros);
+        }
+    }
 
     /// <summary>Runs the model and reads its scores; see <see cref="ModelBundle.Score"/>.</summary>
     public ScoringOutcome Run(ScoreTable table, ReadOnlySpan<int> slots)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
 using SafetyFilter.Decisions;
@@ -13,6 +14,9 @@ internal sealed class RunScratch : IDisposable
     private readonly FeatureInput[] _inputs;
     private readonly (BoundTensor Tensor, int Width)[] _outputs;
     private readonly RowStates _rows = new();
+    private readonly RunCutoff _cutoff = new();
+    private RunWatchdog? _watchdog;
+    private int _watched = -1;
 
     public RunScratch(InferenceSession session, BundleManifest manifest)
     {
@@ -22,6 +26,11 @@ internal sealed class RunScratch : IDisposable
     }
 
     public OrtIoBinding Binding { get; }
+
+    public RunOptions Options => _cutoff.Options;
+
+    /// <summary>Whether the run was cut since <see cref="Watch"/>.</summary>
+    public bool IsCut => _cutoff.IsCut;
 
     /// <summary>False while a run is under way and after one that failed: its values may be in any state.</summary>
     public bool IsSound { get; set; } = true;
@@ -52,6 +61,32 @@ internal sealed class RunScratch : IDisposable
         }
     }
 
+    /// <summary>From now on the run is cut when it overruns, until <see cref="EndWatch"/>.</summary>
+    public void Watch(RunWatchdog watchdog, uint micros)
+    {
+        _watchdog = watchdog;
+        _watched = watchdog.Watch(_cutoff, RunWatchdog.DeadlineOf(Stopwatch.GetTimestamp(), micros));
+    }
+
+    /// <summary>Ends the watch, if there is one, and makes the scratch fit for another run. Returns whether this one was cut.</summary>
+    public bool EndWatch()
+    {
+        if (_watched < 0)
+        {
+            return false;
+        }
+
+        _watchdog!.Release(_watched);
+        _watched = -1;
+        if (!_cutoff.IsCut)
+        {
+            return false;
+        }
+
+        _cutoff.Reset();
+        return true;
+    }
+
     /// <summary>Copies scores into the wanted rows and marks what is no score. Returns how many outputs were invalid.</summary>
     public int Read(ScoreTable table, ReadOnlySpan<int> slots)
     {
@@ -76,6 +111,7 @@ internal sealed class RunScratch : IDisposable
     public void Dispose()
     {
         Binding.Dispose();
+        _cutoff.Dispose();
         foreach (var input in _inputs)
         {
             input.Dispose();

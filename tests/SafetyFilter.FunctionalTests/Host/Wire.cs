@@ -28,6 +28,13 @@ internal sealed class Wire : IDisposable
     public async Task<FilterResponse> FilterAsync(FilterRequest request, Metadata? headers = null) =>
         FilterResponse.Parser.ParseFrom(await FilterAsync(request.ToByteArray(), headers));
 
+    public async Task<FilterResponse> FilterAsync(FilterRequest request, TimeSpan deadline)
+    {
+        var options = new CallOptions(deadline: DateTime.UtcNow + deadline, cancellationToken: TestContext.Current.CancellationToken);
+        using var call = Channel.CreateCallInvoker().AsyncUnaryCall(Unary, null, options, request.ToByteArray());
+        return FilterResponse.Parser.ParseFrom(await call.ResponseAsync);
+    }
+
     public async Task<byte[]> FilterAsync(byte[] request, Metadata? headers = null)
     {
         using var call = Channel.CreateCallInvoker().AsyncUnaryCall(Unary, null, Options(headers), request);

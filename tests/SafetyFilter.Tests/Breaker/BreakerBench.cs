@@ -60,19 +60,19 @@ internal sealed class BreakerBench : IDisposable
     public ScoringOutcome Bad() => Score(BatchBuilder.Of(1).Tensor("embedding", [-1f]).Build());
 
     /// <summary>A good call during whose run that much time passes.</summary>
-    public ScoringOutcome Slow(TimeSpan run, int candidates = 1)
+    public ScoringOutcome Slow(TimeSpan run, int candidates = 1, RunLimit limit = default)
     {
         Time.Step = run;
-        var outcome = Score(BatchBuilder.Of(candidates).Tensor("embedding", [.. Enumerable.Repeat(new[] { 0.25f }, candidates)]).Build());
+        var outcome = Score(BatchBuilder.Of(candidates).Tensor("embedding", [.. Enumerable.Repeat(new[] { 0.25f }, candidates)]).Build(), limit);
         Time.Step = TimeSpan.Zero;
         return outcome;
     }
 
-    public ScoringOutcome Score(CandidateBatch batch)
+    public ScoringOutcome Score(CandidateBatch batch, RunLimit limit = default)
     {
         var table = new ScoreTable();
         table.Reset(1, batch.Count);
-        return Guarded.Score(batch, table, new[] { 0 });
+        return Guarded.Score(batch, table, new[] { 0 }, limit);
     }
 
     /// <summary>Fails until it is open.</summary>

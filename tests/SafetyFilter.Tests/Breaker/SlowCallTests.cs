@@ -71,15 +71,14 @@ public sealed class SlowCallTests
     }
 
     [Theory]
-    [InlineData((int)BudgetBound.Policy, 4, true)]
-    [InlineData((int)BudgetBound.Server, 4, true)]
-    [InlineData((int)BudgetBound.Deadline, 0, false)]
-    public void Judge_RunsCutShort_CountUnlessTheCallersDeadlineDidIt(int bound, int counted, bool opens)
+    [InlineData(true, 4, true)]
+    [InlineData(false, 0, false)]
+    public void Judge_SlowRunsCutShort_CountOnlyAsEvidence(bool isEvidence, int counted, bool opens)
     {
         using var bench = new BreakerBench(BreakerBench.FourCalls);
         for (var call = 0; call < 4; call++)
         {
-            bench.Guarded.Judge(new(FailureKind.OverBudget, 0, null), isSlow: true, trial: 0, (BudgetBound)bound);
+            bench.Guarded.Judge(new(FailureKind.OverBudget, 0, null), isSlow: true, trial: 0, isEvidence);
         }
 
         Assert.Equal((counted, opens ? BreakerState.Open : BreakerState.Closed), (bench.Guarded.Gate.Calls, bench.Guarded.State));
@@ -92,7 +91,7 @@ public sealed class SlowCallTests
         bench.Open();
         bench.Time.Advance(TimeSpan.FromSeconds(5));
         Assert.True(bench.Guarded.Gate.TryEnter(out var trial));
-        bench.Guarded.Judge(new(FailureKind.OverBudget, 0, null), isSlow: true, trial, BudgetBound.Deadline);
+        bench.Guarded.Judge(new(FailureKind.OverBudget, 0, null), isSlow: true, trial, isEvidence: false);
         Assert.Equal(BreakerState.HalfOpen, bench.Guarded.State);
         bench.Good();
         Assert.Equal(BreakerState.Closed, bench.Guarded.State);

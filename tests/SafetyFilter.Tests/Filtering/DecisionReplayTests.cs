@@ -3,6 +3,7 @@ using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
+using SafetyFilter.Scoring;
 using SafetyFilter.Tests.Scoring;
 
 namespace SafetyFilter.Tests.Filtering;
@@ -126,7 +127,8 @@ public sealed class DecisionReplayTests
     public void Decide_SteadyState_AllocatesNothing()
     {
         // Without listeners on the meter, as a listener's tags are its own cost.
-        using var bench = new EngineBench(Rich, measured: false);
+        using var watchdog = new RunWatchdog();
+        using var bench = new EngineBench(Rich, measured: false, watchdog: watchdog);
         var decision = EngineBench.Request(
             static request => request
                 .Tensor("embedding", [.. Enumerable.Range(0, 100).Select(static i => new[] { i * 0.01f, 0 })])

@@ -28,7 +28,7 @@ internal sealed class EngineBench : IDisposable
     private readonly ProtoWriter _record = new();
 
     public EngineBench(string policy, TimeProvider? time = null, ChaosOptions? chaos = null, int maxRecordBytes = 256 << 10, bool measured = true,
-        Action<SpoolOptions>? spool = null)
+        Action<SpoolOptions>? spool = null, RunWatchdog? watchdog = null)
     {
         TestBundle.Linear([4, -2, -2, 4], 2, ["alpha", "beta"], root: _folder.FullName).Write();
         var roots = new TestBundle(
@@ -59,7 +59,7 @@ internal sealed class EngineBench : IDisposable
         spool?.Invoke(options);
         Ledger = Spool.Open(options, "build", TimeProvider.System);
         Serving.Swap(Snapshot(policy));
-        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance);
+        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: watchdog);
     }
 
     /// <summary>Where its bundles lie.</summary>

@@ -2,6 +2,7 @@ using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
+using SafetyFilter.Scoring;
 using SafetyFilter.Tests.Scoring;
 using LineageBasis = SafetyFilter.Lineage.V1.DecisionRecord.Types.Basis;
 using LineageFailure = SafetyFilter.Lineage.V1.DecisionRecord.Types.FailureKind;
@@ -113,6 +114,84 @@ public sealed class FilterEngineTests
         Assert.Equal(LineageFailure.OverBudget, Assert.Single(record.Degradations).Failure);
         Assert.Equal([LineageBasis.FailedClosed], record.Bases);
         Assert.Equal(1, bench.Counts["safetyfilter.degraded_candidates surface=feed classifier=roots/gamma cause=over_budget mode=closed"]);
+    }
+
+    [Fact]
+    public void Decide_ResultAfterTheBudget_IsIgnoredAndMarked()
+    {
+        // 600 us before the first bundle, as much for it.
+        using var bench = new EngineBench(
+            EngineBench.Policy(BothClassifiers, Rules, budget: 1000), new SteppingTime(TimeSpan.FromMicroseconds(600)));
+        var (decision, record) = bench.Decided(static request => request.Tensor("embedding", [1f, 0]).Tensor("root", [0f]));
+
+        Assert.Equal(
+            [("numbers", LineageFailure.OverBudget, 600u), ("roots", LineageFailure.OverBudget, 0u)],
+            record.Bundles.Select(static run => (run.Name, run.Failure, run.Micros)));
+        Assert.All(record.Scores, static score => Assert.Equal(float.NaN, score));
+        Assert.Equal([LineageBasis.FailedClosed], record.Bases);
+        Assert.Equal(["by-gamma"], record.RuleIndexes.Select(index => record.Rules[(int)index].Id));
+        Assert.Equal([CandidateAction.Block], decision.Verdicts.Actions.ToArray());
+        Assert.Equal(1, bench.Counts["safetyfilter.degraded_candidates surface=feed classifier=numbers/alpha cause=over_budget mode=open"]);
+    }
+
+    [Fact]
+    public void Decide_BundleThatTakesLongerThanWhatIsLeft_IsNotStarted()
+    {
+        using var bench = new EngineBench(EngineBench.Policy(BothClassifiers, Rules, budget: 500_000));
+        for (var run = 0; run < RunCost.Trusted; run++)
+        {
+            bench.Bundles["numbers"].Bundle.Cost.Ended(1, 600_000, 1_000_000);
+        }
+
+        var (_, record) = bench.Decided(static request => request.Tensor("embedding", [1f, 0]).Tensor("root", [0f]));
+        Assert.Equal((LineageFailure.OverBudget, 0u), (record.Bundles[0].Failure, record.Bundles[0].Micros));
+        Assert.True(record.Bundles[1] is { Failure: LineageFailure.Unspecified, Micros: > 0 });
+    }
+
+    [Fact]
+    public void Decide_PagesThatNobodyCanRead_TeachNothingOfWhatRunsTake()
+    {
+        using var bench = new EngineBench(TwoRules);
+        for (var run = 0; run < RunCost.Trusted; run++)
+        {
+            bench.Decided(static request => request.Tensor("embedding", DataType.Float32, [2], (float[]?)null).Tensor("root", [0f]));
+        }
+
+        Assert.Equal(0, bench.Bundles["numbers"].Bundle.Cost.NanosOf(1));
+        Assert.True(bench.Bundles["roots"].Bundle.Cost.NanosOf(1) > 0);
+    }
+
+    [Theory]
+    [InlineData("{ fail: open }", "{ fail: closed }", "numbers", "roots")]
+    [InlineData("{ fail: open }", "{ fail: closed, priority: 99 }", "roots", "numbers")]
+    [InlineData("{ fail: open, priority: 101 }", "{ fail: closed }", "roots", "numbers")]
+    [InlineData("{ fail: open, priority: 101 }, numbers/beta: { fail: open, priority: 1 }", "{ fail: closed, priority: 99 }", "numbers", "roots")]
+    public void Decide_PrioritiesAndTooLittleBudget_TheMostImportantRunsFirst(string alpha, string gamma, string first, string second)
+    {
+        using var bench = new EngineBench(
+            EngineBench.Policy($"{{ numbers/alpha: {alpha}, roots/gamma: {gamma} }}", Rules, budget: 1000), new SteppingTime(TimeSpan.FromMicroseconds(400)));
+        var (_, record) = bench.Decided(static request => request.Tensor("embedding", [1f, 0]).Tensor("root", [0f]));
+
+        Assert.Equal(
+            [(first, LineageFailure.Unspecified), (second, LineageFailure.OverBudget)], record.Bundles.Select(static run => (run.Name, run.Failure)));
+        Assert.Equal("numbers/alpha", record.Classifiers[0].Name);
+        Assert.Equal("numbers", record.Bundles[(int)record.Classifiers[0].BundleIndex].Name);
+        Assert.Equal(second, record.Bundles[(int)record.Classifiers[(int)record.Degradations[0].ClassifierIndex].BundleIndex].Name);
+    }
+
+    [Fact]
+    public void Decide_HungModel_IsCutAndMarked()
+    {
+        // The engine's clock is not the watchdog's, which alone ends the minute.
+        using var watchdog = new RunWatchdog();
+        var chaos = new ChaosOptions { Enabled = true, Bundles = { ["numbers"] = new BundleChaos { Latency = TimeSpan.FromMinutes(1), LatencyRate = 1 } } };
+        using var bench = new EngineBench(
+            EngineBench.Policy(BothClassifiers, Rules, budget: 1000), new SteppingTime(TimeSpan.FromMicroseconds(100)), chaos, watchdog: watchdog);
+        var (_, record) = bench.Decided(static request => request.Tensor("embedding", [1f, 0]).Tensor("root", [0f]));
+
+        Assert.Equal(
+            [("numbers", LineageFailure.OverBudget, 100u), ("roots", LineageFailure.Unspecified, 100u)],
+            record.Bundles.Select(static run => (run.Name, run.Failure, run.Micros)));
     }
 
     [Theory]

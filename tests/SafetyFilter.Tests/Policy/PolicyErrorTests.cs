@@ -106,7 +106,7 @@ public sealed class PolicyErrorTests
               m/a: { fail: closed }
               m/a: { fail: open }
               hate: { fail: closed }
-              m/bate: { fail: shut }
+              m/bate: { fail: shut, priority: 1001 }
               m/bait: {}
             rules:
               - id: default
@@ -139,6 +139,7 @@ public sealed class PolicyErrorTests
             "12:3: classifier 'hate' is in no loaded bundle. Use one of: m/a, m/bait.",
             "13:3: classifier 'm/bate' is in no loaded bundle. Did you mean 'm/bait'?",
             "13:19: 'fail' is 'shut'. Use one of: closed, open, last-known.",
+            "13:35: 'priority' is '1001'. Use a whole number from 0 to 1000.",
             "14:3: the bundle of classifier 'm/bait' expired at 2026-01-01 00:00:00Z. Load a newer version of the bundle.",
             "14:11: classifier 'm/bait' has no 'fail'. Say what a missing score means: fail: closed (as 1), fail: open (as 0) or fail: { last-known: closed }.",
             "16:9: rule id 'default' is what records call 'no rule matched'. Choose another id.",

@@ -33,7 +33,7 @@ public sealed class PolicySnapshotTests
         purposes:
           - recommendation
         classifiers:
-          m/b: { fail: open }
+          m/b: { fail: open, priority: 100 }
           m/a: { fail: closed }
         surfaces: [home, feed]
         owner: team
@@ -56,6 +56,7 @@ public sealed class PolicySnapshotTests
     [InlineData("reason: R", "reason: R, shadow: true")]
     [InlineData("reason: R", "reason: R, severity: low")]
     [InlineData("reason: R", "reason: R, expires: 2027-12-31")]
+    [InlineData("m/b: { fail: open }", "m/b: { fail: open, priority: 99 }")]
     [InlineData("owner: team", "owner: team\nmatch: first")]
     [InlineData("owner: team", "owner: team\nbudget_us: 999")]
     [InlineData("owner: team", "owner: team\nbreaker_group: shorts")]
@@ -103,6 +104,15 @@ public sealed class PolicySnapshotTests
 
         Assert.Equal(Expected, policy.Canonical);
         Assert.Equal("9463e446395322029ad4d4e40ebda9aacf833d540ef2ebc8596ce223ffea2aaf", policy.Revision);
+    }
+
+    [Fact]
+    public void Canonical_PriorityOtherThanTheDefault_IsInIt()
+    {
+        var policy = Snapshot(Plain.Replace("m/b: { fail: open }", "m/b: { fail: open, priority: 0 }", StringComparison.Ordinal)).Surfaces[0];
+
+        Assert.Contains("\"m/b\": {\"fail\": \"open\", \"priority\": 0}\n", policy.Canonical, StringComparison.Ordinal);
+        Assert.Equal((policy.Revision, 0), (Snapshot(policy.Canonical).Surfaces[0].Revision, Snapshot(policy.Canonical).Surfaces[0].Classifiers[1].Priority));
     }
 
     [Theory]

@@ -56,6 +56,7 @@ internal static class Onnx
     public const int Float = 1;
     public const int Int32 = 6;
     public const int Int64 = 7;
+    public const int Bool = 9;
 
     public static Proto Tensor(string name, float[] data, params long[] shape) =>
         TensorHead(name, Float, shape).Raw(9, MemoryMarshal.AsBytes<float>(data));
@@ -124,6 +125,20 @@ internal static class Onnx
     /// <summary>One node from embedding [N, width] to scores, its output declared [N, 1].</summary>
     public static byte[] Single(string operation, int width = 1) => Model(Graph(
         [Node(operation, ["embedding"], ["scores"])], [Value("embedding", Float, -1, width)], [Value("scores", Float, -1, 1)])).Bytes;
+
+    /// <summary>The sigmoid of embedding [N, 1], again and again: as often as its largest number says.</summary>
+    public static byte[] Rounds() => Model(Graph(
+        [
+            Node("ReduceMax", ["embedding"], ["most"], Attribute("keepdims", 0)),
+            Node("Cast", ["most"], ["rounds"], Attribute("to", Int64)),
+            Node("Sigmoid", ["embedding"], ["first"]),
+            Node("Loop", ["rounds", "", "first"], ["scores"], GraphAttribute("body", Graph(
+                [Node("Identity", ["go_on"], ["goes_on"]), Node("Sigmoid", ["score"], ["next"])],
+                [Value("round", Int64), Value("go_on", Bool), Value("score", Float, -1, 1)],
+                [Value("goes_on", Bool), Value("next", Float, -1, 1)]))),
+        ],
+        [Value("embedding", Float, -1, 1)],
+        [Value("scores", Float, -1, 1)])).Bytes;
 
     /// <summary>sigmoid(sum of the indices' weight rows x scale): what text bundles look like.</summary>
     public static byte[] Text(float[] weights, int buckets, int labels) => Model(Graph(

@@ -1,0 +1,63 @@
+using SafetyFilter.Breaker;
+using SafetyFilter.Decisions;
+using SafetyFilter.Scoring;
+
+namespace SafetyFilter.Tests.Breaker;
+
+public sealed class OverrunTests
+{
+    private static readonly TimeSpan Slow = TimeSpan.FromMilliseconds(6);
+
+    [Theory]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    public void Score_SlowAndOverTheLimit_CountsUnlessTheLimitIsTheCallers(bool isCallers, bool opens)
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        for (var call = 0; call < 20; call++)
+        {
+            bench.Slow(Slow, limit: new RunLimit(50, isCallers, null));
+        }
+
+        Assert.Equal(opens ? BreakerState.Open : BreakerState.Closed, bench.Guarded.State);
+    }
+
+    [Fact]
+    public void Score_ManyGoodRunsOverACallersLimit_DoNotKeepItFromOpening()
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        for (var call = 0; call < 20; call++)
+        {
+            bench.Slow(TimeSpan.FromMilliseconds(1), limit: new RunLimit(50, IsCallers: true, null));
+        }
+
+        bench.Open();
+    }
+
+    [Fact]
+    public void Score_TrialOverACallersLimit_DecidesNothing()
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        bench.Open();
+        bench.Time.Advance(TimeSpan.FromSeconds(6));
+        bench.Slow(Slow, limit: new RunLimit(50, IsCallers: true, null));
+        Assert.Equal(BreakerState.HalfOpen, bench.Guarded.State);
+        bench.Good();
+        Assert.Equal(BreakerState.Closed, bench.Guarded.State);
+    }
+
+    [Fact]
+    public void Score_CutBeforeItWasSlow_CountsNeitherWay()
+    {
+        // A delayed run ends on the bench's clock or, while that stands still, by being cut.
+        using var watchdog = new RunWatchdog();
+        using var bench = new BreakerBench(BreakerBench.FourCalls, new BundleChaos { Latency = TimeSpan.FromMicroseconds(100), LatencyRate = 1 });
+        for (var call = 0; call < 20; call++)
+        {
+            Assert.Equal(FailureKind.OverBudget, bench.Slow(TimeSpan.Zero, limit: new RunLimit(50, IsCallers: false, watchdog)).Failure);
+        }
+
+        bench.Time.Step = TimeSpan.FromMicroseconds(100);
+        bench.Open();
+    }
+}
