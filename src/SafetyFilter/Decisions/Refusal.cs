@@ -23,6 +23,9 @@ internal enum RefusalKind : byte
 
     /// <summary>Our own mistake.</summary>
     Internal = 7,
+
+    /// <summary>More was asked than can be answered in time.</summary>
+    Overloaded = 8,
 }
 
 /// <summary>A refusal in words for the caller: names the field, the value and the remedy.</summary>

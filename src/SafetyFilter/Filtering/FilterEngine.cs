@@ -196,6 +196,13 @@ internal sealed partial class FilterEngine(
         {
             var step = plan.Steps[i];
             var breaker = step.Bundle.State;
+            if (decision.IsShed)
+            {
+                step.Fail(decision.Scores, FailureKind.Shed);
+                decision.Runs[i] = new BundleRun(FailureKind.Shed, breaker, 0);
+                continue;
+            }
+
             var before = MicrosSince(started);
             if (before >= decision.BudgetMicros)
             {

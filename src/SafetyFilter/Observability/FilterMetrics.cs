@@ -94,6 +94,7 @@ internal sealed class FilterMetrics(Meter meter)
         RefusalKind.TooLarge => "resource_exhausted",
         RefusalKind.LedgerUnavailable => "ledger_unavailable",
         RefusalKind.Internal => "internal",
+        RefusalKind.Overloaded => "overloaded",
         _ => "unavailable",
     };
 

@@ -26,7 +26,7 @@ internal static class PolicyCanonical
             "surfaces": {{List(policy.Surfaces.Select(s => s.Value).Order(StringComparer.Ordinal))}},
             "purposes": {{List(policy.Purposes.Select(p => p.Value).Order(StringComparer.Ordinal))}},
             "match": {{Quote(policy.Match == MatchMode.First ? "first" : "strongest")}},
-            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},
+            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{WhenBusy(policy)}}
             "classifiers": {
             {{string.Join(",\n", classifiers)}}
             },
@@ -37,6 +37,18 @@ internal static class PolicyCanonical
             }
 
             """;
+    }
+
+    // Left out where they are the defaults: policies that do not name them keep the revision that they had before there were any.
+    private static string WhenBusy(PolicyConfig policy)
+    {
+        var priority = policy.Priority switch
+        {
+            SurfacePriority.High => "\n\"priority\": \"high\",",
+            SurfacePriority.Low => "\n\"priority\": \"low\",",
+            _ => "",
+        };
+        return priority + (policy.ServesWhenShed ? "\n\"overload\": \"fail-mode\"," : "");
     }
 
     public static string Record(RecordTerms terms) =>

@@ -79,6 +79,8 @@ internal static class PolicyCompiler
             Surfaces = Sorted(policy.Surfaces),
             Purposes = Sorted(policy.Purposes),
             BudgetMicros = policy.BudgetMicros,
+            Priority = policy.Priority,
+            ServesWhenShed = policy.ServesWhenShed,
             Classifiers = classifiers,
             Rules = [SurfacePolicy.DefaultRule, .. rules.Select(rule => rule.Info)],
             ShadowRules = [.. shadows.Select(rule => rule.Info)],

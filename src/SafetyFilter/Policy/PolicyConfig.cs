@@ -26,6 +26,8 @@ internal sealed class PolicyConfig
     public required List<Located<string>> Purposes { get; init; }
     public required MatchMode Match { get; init; }
     public required int BudgetMicros { get; init; }
+    public SurfacePriority Priority { get; init; } = SurfacePriority.Normal;
+    public bool ServesWhenShed { get; init; }
     public required List<ClassifierConfig> Classifiers { get; init; }
     public required List<RuleConfig> Rules { get; init; }
     public required RecordConfig Record { get; init; }

@@ -29,6 +29,8 @@ internal sealed record PolicyDefinition
     public required ImmutableArray<string> Surfaces { get; init; }
     public required ImmutableArray<string> Purposes { get; init; }
     public required int BudgetMicros { get; init; }
+    public SurfacePriority Priority { get; init; } = SurfacePriority.Normal;
+    public bool ServesWhenShed { get; init; }
     public required ImmutableArray<PolicyClassifier> Classifiers { get; init; }
     public required ImmutableArray<RuleInfo> Rules { get; init; }
     public required ImmutableArray<RuleInfo> ShadowRules { get; init; }
@@ -64,6 +66,12 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
     public ImmutableArray<string> Purposes => policy.Purposes;
 
     public int BudgetMicros => policy.BudgetMicros;
+
+    /// <summary>Whether its requests go first or last when there is too much to do.</summary>
+    public SurfacePriority Priority => policy.Priority;
+
+    /// <summary>Whether a request that there is no room for is answered by fail mode; else it is refused.</summary>
+    public bool ServesWhenShed => policy.ServesWhenShed;
 
     /// <summary>In the order of their names.</summary>
     public ImmutableArray<PolicyClassifier> Classifiers => policy.Classifiers;

@@ -177,6 +177,9 @@ internal sealed class StreamAudit
             case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { Bundle: "" }:
                 _verdict.Find(FindingKind.Malformed, place, "is a BreakerChange of no bundle");
                 break;
+            case RecordType.Shed when Parse(Shed.Parser, place, record) is { Refused: 0, ServedByFailMode: 0 }:
+                _verdict.Find(FindingKind.Malformed, place, "is a Shed of no request");
+                break;
         }
     }
 
