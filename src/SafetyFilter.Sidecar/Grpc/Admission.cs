@@ -67,24 +67,32 @@ internal sealed class Admission : IDisposable
         return Task.CompletedTask;
     }
 
-    /// <summary>Takes a place without waiting for one.</summary>
+    /// <summary>Notes how long a request has waited before its handler began.</summary>
+    /// <param name="decision">Gets it.</param>
+    /// <param name="deadline">As gRPC tells it, which counts from when the handler begins.</param>
+    /// <returns>The deadline as the caller meant it.</returns>
+    public DateTime Arrived(Decision decision, DateTime deadline)
+    {
+        var waited = _pool.Waited();
+        decision.QueueMicros = (uint)waited.TotalMicroseconds;
+        return deadline == DateTime.MaxValue ? deadline : deadline - waited;
+    }
+
+    /// <summary>Takes a place without waiting for one, if there is still a use for it.</summary>
     public bool TryEnter(Decision decision, DateTime deadline, out long entered)
     {
         entered = _time.GetTimestamp();
-        var waited = _pool.Waited();
-        decision.QueueMicros = (uint)waited.TotalMicroseconds;
-        return waited < LongestWait(deadline) && _gate.TryEnter();
+        return Patience(decision, deadline) >= TimeSpan.Zero && _gate.TryEnter();
     }
 
     /// <summary>Waits for a place, no longer than there is a use for it.</summary>
     public async ValueTask<(ShedReason Reason, long Entered)> Enter(Decision decision, DateTime deadline)
     {
         var came = _time.GetTimestamp();
-        var waited = TimeSpan.FromMicroseconds(decision.QueueMicros);
-        var longest = LongestWait(deadline);
-        var reason = waited > longest
+        var patience = Patience(decision, deadline);
+        var reason = patience < TimeSpan.Zero
             ? ShedReason.WaitedTooLong
-            : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, longest - waited);
+            : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience);
         var entered = _time.GetTimestamp();
         decision.QueueMicros += (uint)_time.GetElapsedTime(came, entered).TotalMicroseconds;
         return (reason, entered);
@@ -164,16 +172,17 @@ internal sealed class Admission : IDisposable
         return policy is not null;
     }
 
-    // What is left of the deadline must still hold the work.
-    private TimeSpan LongestWait(DateTime deadline)
+    // What is left of the deadline must still hold the work. Negative: it would be in vain.
+    private TimeSpan Patience(Decision decision, DateTime deadline)
     {
+        var patience = _options.MaxWait - TimeSpan.FromMicroseconds(decision.QueueMicros);
         if (deadline == DateTime.MaxValue)
         {
-            return _options.MaxWait;
+            return patience;
         }
 
         var left = deadline - _time.GetUtcNow().UtcDateTime - _gate.ServiceTime;
-        return left < _options.MaxWait ? left : _options.MaxWait;
+        return left < patience ? left : patience;
     }
 
     private void Count(string surface, ShedReason reason, bool servedByFailMode)

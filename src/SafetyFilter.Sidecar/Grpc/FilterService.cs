@@ -28,12 +28,13 @@ internal sealed partial class FilterService(
         var refusal = Read(call, context);
         if (refusal is null)
         {
-            if (!admission.TryEnter(call.Decision, context.Deadline, out var entered))
+            var deadline = admission.Arrived(call.Decision, context.Deadline);
+            if (!admission.TryEnter(call.Decision, deadline, out var entered))
             {
-                return FilterAfterWaiting(call, context);
+                return FilterAfterWaiting(call, deadline);
             }
 
-            refusal = DecideAndLeave(call, context, entered, out receipt);
+            refusal = DecideAndLeave(call, deadline, entered, out receipt);
         }
 
         return refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt)
@@ -55,13 +56,15 @@ internal sealed partial class FilterService(
                 var refusal = Read(call, context);
                 if (refusal is null)
                 {
+                    // The stream's deadline was counted when it began.
+                    _ = admission.Arrived(call.Decision, context.Deadline);
                     if (admission.TryEnter(call.Decision, context.Deadline, out var entered))
                     {
-                        refusal = DecideAndLeave(call, context, entered, out receipt);
+                        refusal = DecideAndLeave(call, context.Deadline, entered, out receipt);
                     }
                     else
                     {
-                        (refusal, receipt) = await DecideAfterWaiting(call, context);
+                        (refusal, receipt) = await DecideAfterWaiting(call, context.Deadline);
                     }
                 }
 
@@ -105,11 +108,11 @@ internal sealed partial class FilterService(
         }
     }
 
-    private Refusal? DecideAndLeave(FilterCall call, ServerCallContext context, long entered, out LedgerReceipt receipt)
+    private Refusal? DecideAndLeave(FilterCall call, DateTime deadline, long entered, out LedgerReceipt receipt)
     {
         try
         {
-            return Decide(call, context, out receipt);
+            return Decide(call, deadline, out receipt);
         }
         finally
         {
@@ -117,30 +120,30 @@ internal sealed partial class FilterService(
         }
     }
 
-    private async Task<FilterCall> FilterAfterWaiting(FilterCall call, ServerCallContext context)
+    private async Task<FilterCall> FilterAfterWaiting(FilterCall call, DateTime deadline)
     {
-        var (refusal, receipt) = await DecideAfterWaiting(call, context);
+        var (refusal, receipt) = await DecideAfterWaiting(call, deadline);
         return refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt)
             ? await ReplyConfirmed(call, receipt)
             : Reply(call, refusal, receipt);
     }
 
-    private async ValueTask<(Refusal? Refusal, LedgerReceipt Receipt)> DecideAfterWaiting(FilterCall call, ServerCallContext context)
+    private async ValueTask<(Refusal? Refusal, LedgerReceipt Receipt)> DecideAfterWaiting(FilterCall call, DateTime deadline)
     {
         LedgerReceipt receipt = default;
-        var (reason, entered) = await admission.Enter(call.Decision, context.Deadline);
+        var (reason, entered) = await admission.Enter(call.Decision, deadline);
         var refusal = reason == ShedReason.None
-            ? DecideAndLeave(call, context, entered, out receipt)
-            : admission.Shed(call.Decision, context.Deadline, reason) ?? Decide(call, context, out receipt);
+            ? DecideAndLeave(call, deadline, entered, out receipt)
+            : admission.Shed(call.Decision, deadline, reason) ?? Decide(call, deadline, out receipt);
         return (refusal, receipt);
     }
 
-    private Refusal? Decide(FilterCall call, ServerCallContext context, out LedgerReceipt receipt)
+    private Refusal? Decide(FilterCall call, DateTime deadline, out LedgerReceipt receipt)
     {
         receipt = default;
         try
         {
-            limits.Bound(call.Decision, context.Deadline, time.GetUtcNow());
+            limits.Bound(call.Decision, deadline, time.GetUtcNow());
             var refusal = engine.Decide(call.Decision, call.Record, out receipt);
             if (refusal is not null)
             {

@@ -58,6 +58,8 @@ public sealed class PolicySnapshotTests
     [InlineData("reason: R", "reason: R, expires: 2027-12-31")]
     [InlineData("owner: team", "owner: team\nmatch: first")]
     [InlineData("owner: team", "owner: team\nbudget_us: 999")]
+    [InlineData("owner: team", "owner: team\npriority: low")]
+    [InlineData("owner: team", "owner: team\noverload: fail-mode")]
     public void Revision_AnotherPolicy_IsAnother(string from, string to) =>
         Assert.NotEqual(Snapshot(Plain).Surfaces[0].Revision, Snapshot(Plain.Replace(from, to, StringComparison.Ordinal)).Surfaces[0].Revision);
 
@@ -90,6 +92,18 @@ public sealed class PolicySnapshotTests
 
         Assert.Equal(Expected, policy.Canonical);
         Assert.Equal("9463e446395322029ad4d4e40ebda9aacf833d540ef2ebc8596ce223ffea2aaf", policy.Revision);
+    }
+
+    [Fact]
+    public void Canonical_PriorityAndOverload_AreThereWhenTheyAreNotTheDefaults()
+    {
+        var same = Snapshot(Plain.Replace("owner: team", "owner: team\npriority: normal\noverload: refuse", StringComparison.Ordinal)).Surfaces[0];
+        Assert.Equal(Snapshot(Plain).Surfaces[0].Canonical, same.Canonical);
+
+        var policy = Snapshot(Plain.Replace("owner: team", "owner: team\npriority: high\noverload: fail-mode", StringComparison.Ordinal)).Surfaces[0];
+        Assert.Contains("\"budget_us\": 1000,\n\"priority\": \"high\",\n\"overload\": \"fail-mode\",\n\"classifiers\"", policy.Canonical, StringComparison.Ordinal);
+        var again = Snapshot(policy.Canonical).Surfaces[0];
+        Assert.Equal((policy.Revision, SafetyFilter.Decisions.SurfacePriority.High, true), (again.Revision, again.Priority, again.ServesWhenShed));
     }
 
     [Theory]
