@@ -154,6 +154,8 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
             ["Ledger__Spool__Folder"] = Spool,
             // Nor may a busy machine open a breaker: a test of slow calls sets it.
             ["Breaker__SlowCallMicros"] = "0",
+            // Nor does it turn requests away: a test of overload sets it.
+            ["Admission__MaxWait"] = "00:00:30",
             ["Models__Folder"] = Path.Combine(AppContext.BaseDirectory, "models"),
             ["Policies__Folder"] = WritePatientPolicies(),
         };

@@ -12,6 +12,7 @@ public sealed partial class ArchitectureTests
         ["Scoring"] = ["Decisions", "Observability"],
         ["Policy"] = ["Decisions", "Observability"],
         ["Breaker"] = ["Decisions", "Observability", "Scoring"],
+        ["Admission"] = ["Decisions", "Observability"],
         ["Ledger"] = ["Decisions", "Observability", "Lineage"],
         ["Filtering"] = ["Decisions", "Observability", "Scoring", "Policy", "Breaker", "Ledger", "Lineage"],
         ["Audit"] = ["Decisions", "Observability", "Scoring", "Policy", "Ledger", "Filtering", "Lineage"],

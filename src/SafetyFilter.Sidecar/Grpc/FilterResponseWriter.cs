@@ -26,6 +26,7 @@ internal static class FilterResponseWriter
         into.UInt32(12, decision.EngineMicros);
         into.UInt32(13, decision.BudgetMicros);
         into.UInt32(14, (uint)decision.BudgetBound);
+        into.UInt32(15, decision.QueueMicros);
     }
 
     private static void WriteClassifiers(Decision decision, ProtoWriter into)

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Grpc.Core;
+using SafetyFilter.Admission;
 using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
@@ -10,18 +11,32 @@ namespace SafetyFilter.Sidecar.Grpc;
 
 /// <summary>gRPC's side of the filter: bytes to a decision and back, refusals to statuses. Decides nothing itself.</summary>
 internal sealed partial class FilterService(
-    FilterEngine engine, RequestLimits limits, FilterMetrics metrics, OpenStreams streams, ServingLifecycle lifecycle, TimeProvider time, ILogger<FilterService> logger)
+    FilterEngine engine, RequestLimits limits, Admission admission, FilterMetrics metrics, OpenStreams streams, ServingLifecycle lifecycle, TimeProvider time, ILogger<FilterService> logger)
     : FilterServiceDefinition.Base
 {
     // The members of FilterStreamResponse.outcome.
     private const int ResponseField = 1;
     private const int ErrorField = 2;
 
+    private static readonly Metadata DoNotRetry = new() { { Admission.PushbackTrailer, "-1" } };
+
     private readonly LogThrottle _log = new(time);
 
     public override Task<FilterCall> Filter(FilterCall call, ServerCallContext context)
     {
-        var refusal = Decide(call, context, out var receipt);
+        LedgerReceipt receipt = default;
+        var refusal = Read(call, context);
+        if (refusal is null)
+        {
+            var deadline = admission.Arrived(call.Decision, context.Deadline);
+            if (!admission.TryEnter(call.Decision, deadline, out var entered))
+            {
+                return FilterAfterWaiting(call, deadline);
+            }
+
+            refusal = DecideAndLeave(call, deadline, entered, out receipt);
+        }
+
         return refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt)
             ? ReplyConfirmed(call, receipt)
             : Task.FromResult(Reply(call, refusal, receipt));
@@ -37,7 +52,22 @@ internal sealed partial class FilterService(
             while (await calls.MoveNext(ended.Token))
             {
                 var call = calls.Current;
-                var refusal = Decide(call, context, out var receipt);
+                LedgerReceipt receipt = default;
+                var refusal = Read(call, context);
+                if (refusal is null)
+                {
+                    // The stream's deadline was counted when it began.
+                    _ = admission.Arrived(call.Decision, context.Deadline);
+                    if (admission.TryEnter(call.Decision, context.Deadline, out var entered))
+                    {
+                        refusal = DecideAndLeave(call, context.Deadline, entered, out receipt);
+                    }
+                    else
+                    {
+                        (refusal, receipt) = await DecideAfterWaiting(call, context.Deadline);
+                    }
+                }
+
                 if (refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt))
                 {
                     (refusal, receipt) = await Confirm(call, receipt);
@@ -57,37 +87,87 @@ internal sealed partial class FilterService(
         }
     }
 
-    private Refusal? Decide(FilterCall call, ServerCallContext context, out LedgerReceipt receipt)
+    private Refusal? Read(FilterCall call, ServerCallContext context)
     {
-        receipt = default;
-        Refusal? refusal;
         try
         {
-            refusal = call.Read(limits);
+            var refusal = call.Read(limits);
             if (refusal is null)
             {
+                call.Decision.IsShed = false;
                 DescribeCaller(call.Decision, context);
-                limits.Bound(call.Decision, context.Deadline, time.GetUtcNow());
-                refusal = engine.Decide(call.Decision, call.Record, out receipt);
+                return null;
             }
+
+            metrics.Refused(refusal.Kind);
+            return refusal;
         }
         catch (Exception error)
         {
-            // Nothing above throws by design. If it does all the same, one request fails and its stream goes on.
-            if (_log.TryTake(out var unsaid))
+            return Failed(error);
+        }
+    }
+
+    private Refusal? DecideAndLeave(FilterCall call, DateTime deadline, long entered, out LedgerReceipt receipt)
+    {
+        try
+        {
+            return Decide(call, deadline, out receipt);
+        }
+        finally
+        {
+            admission.Leave(entered);
+        }
+    }
+
+    private async Task<FilterCall> FilterAfterWaiting(FilterCall call, DateTime deadline)
+    {
+        var (refusal, receipt) = await DecideAfterWaiting(call, deadline);
+        return refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt)
+            ? await ReplyConfirmed(call, receipt)
+            : Reply(call, refusal, receipt);
+    }
+
+    private async ValueTask<(Refusal? Refusal, LedgerReceipt Receipt)> DecideAfterWaiting(FilterCall call, DateTime deadline)
+    {
+        LedgerReceipt receipt = default;
+        var (reason, entered) = await admission.Enter(call.Decision, deadline);
+        var refusal = reason == ShedReason.None
+            ? DecideAndLeave(call, deadline, entered, out receipt)
+            : admission.Shed(call.Decision, deadline, reason) ?? Decide(call, deadline, out receipt);
+        return (refusal, receipt);
+    }
+
+    private Refusal? Decide(FilterCall call, DateTime deadline, out LedgerReceipt receipt)
+    {
+        receipt = default;
+        try
+        {
+            limits.Bound(call.Decision, deadline, time.GetUtcNow());
+            var refusal = engine.Decide(call.Decision, call.Record, out receipt);
+            if (refusal is not null)
             {
-                RequestFailed(logger, error, unsaid);
+                metrics.Refused(refusal.Kind);
             }
 
-            refusal = new Refusal(RefusalKind.Internal, "The safety filter failed on this request, which is its own mistake. Apply the ranker's own fail mode; the sidecar's log says more.");
+            return refusal;
         }
-
-        if (refusal is not null)
+        catch (Exception error)
         {
-            metrics.Refused(refusal.Kind);
+            return Failed(error);
+        }
+    }
+
+    // Nothing throws by design. If it does all the same, one request fails and its stream goes on.
+    private Refusal Failed(Exception error)
+    {
+        if (_log.TryTake(out var unsaid))
+        {
+            RequestFailed(logger, error, unsaid);
         }
 
-        return refusal;
+        metrics.Refused(RefusalKind.Internal);
+        return new Refusal(RefusalKind.Internal, "The safety filter failed on this request, which is its own mistake. Apply the ranker's own fail mode; the sidecar's log says more.");
     }
 
     private async Task<FilterCall> ReplyConfirmed(FilterCall call, LedgerReceipt receipt)
@@ -112,7 +192,7 @@ internal sealed partial class FilterService(
         if (refusal is not null)
         {
             call.Release();
-            throw new RpcException(new Status(CodeOf(refusal.Kind), refusal.Message));
+            throw new RpcException(new Status(CodeOf(refusal.Kind), refusal.Message), refusal.Kind == RefusalKind.Overloaded ? DoNotRetry : Metadata.Empty);
         }
 
         call.Reply.Clear();
@@ -164,7 +244,7 @@ internal sealed partial class FilterService(
         RefusalKind.InvalidArgument => StatusCode.InvalidArgument,
         RefusalKind.UnknownSurface => StatusCode.NotFound,
         RefusalKind.PurposeNotAllowed => StatusCode.PermissionDenied,
-        RefusalKind.TooLarge => StatusCode.ResourceExhausted,
+        RefusalKind.TooLarge or RefusalKind.Overloaded => StatusCode.ResourceExhausted,
         RefusalKind.Internal => StatusCode.Internal,
         _ => StatusCode.Unavailable,
     };

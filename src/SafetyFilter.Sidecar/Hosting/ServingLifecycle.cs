@@ -21,6 +21,7 @@ internal sealed partial class ServingLifecycle(
     RecordPrivacy privacy,
     ServingArchive archive,
     Grpc.OpenStreams streams,
+    Admission.ShedReport shed,
     IHostApplicationLifetime lifetime,
     TimeProvider time,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
@@ -85,6 +86,7 @@ internal sealed partial class ServingLifecycle(
     public Task StopAsync(CancellationToken cancellationToken)
     {
         serving.Swap(null);
+        shed.Tell();
         var left = ledger.Close(options.Drain.Flush);
         LedgerClosed(logger, ledger.Spool.LastSequence, left);
         if (ledger.Spool.DurableSequence < ledger.Spool.LastSequence)

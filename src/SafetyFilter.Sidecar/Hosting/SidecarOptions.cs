@@ -1,3 +1,4 @@
+using SafetyFilter.Admission;
 using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
@@ -12,6 +13,7 @@ internal sealed class SidecarOptions
     public FolderOptions Models { get; init; } = new() { Folder = "models" };
     public FolderOptions Policies { get; init; } = new() { Folder = "policies" };
     public RequestLimits Limits { get; init; } = new();
+    public AdmissionOptions Admission { get; init; } = new();
     public BreakerOptions Breaker { get; init; } = new();
     public ChaosOptions Chaos { get; init; } = new();
     public LastKnownOptions LastKnown { get; init; } = new();
@@ -27,6 +29,7 @@ internal sealed class SidecarOptions
     [
         .. Listen.Validate(),
         .. Limits.Validate(),
+        .. Admission.Validate(),
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),
         .. LastKnown.Validate(),

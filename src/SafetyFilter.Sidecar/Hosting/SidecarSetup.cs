@@ -10,6 +10,7 @@ using Microsoft.Extensions.Logging.Console;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 using OpenTelemetry.Trace;
+using SafetyFilter.Admission;
 using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
@@ -30,6 +31,10 @@ internal static class SidecarSetup
     public static void AddSidecar(this WebApplicationBuilder builder, SidecarOptions options)
     {
         var endpoints = new BoundEndpoints();
+
+        // As many threads again as the engine keeps busy, at once and not when the pool finds out: or requests would wait in the pool's
+        // queue, which knows neither deadlines nor priorities, instead of in ours.
+        ThreadPool.SetMinThreads(2 * Math.Max(options.Admission.EffectivePlaces, Environment.ProcessorCount), Environment.ProcessorCount);
         AddConsoleLog(builder);
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
         builder.Services.AddSingleton(options);
@@ -44,6 +49,9 @@ internal static class SidecarSetup
 
     public static void MapSidecar(this WebApplication app, SidecarOptions options)
     {
+        var admission = app.Services.GetRequiredService<Grpc.Admission>();
+        var guarded = $"/{FilterServiceDefinition.Descriptor.FullName}/{nameof(FilterServiceDefinition.Base.Filter)}";
+        app.Use(next => http => http.Request.Path == guarded ? admission.Guard(http, next) : next(http));
         app.MapGrpcService<FilterService>();
         app.MapGrpcHealthChecksService();
         if (options.Reflection)
@@ -118,6 +126,12 @@ internal static class SidecarSetup
         services.AddSingleton<BreakerBoard>();
         services.AddSingleton(new LastKnownScores(options.LastKnown));
         services.AddSingleton<RunWatchdog>();
+        services.AddSingleton(options.Admission);
+        services.AddSingleton(static provider => new ShedReport(
+            shed => provider.GetRequiredService<OperationsJournal>().Shed(shed.First, shed.Last, (ulong)shed.Refused, (ulong)shed.ServedByFailMode) == AppendResult.Appended,
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<ILogger<ShedReport>>()));
+        services.AddSingleton<Grpc.Admission>();
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();

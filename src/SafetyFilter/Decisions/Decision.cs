@@ -42,6 +42,12 @@ internal sealed class Decision
 
     public uint EngineMicros { get; set; }
 
+    /// <summary>How long it waited before the engine began.</summary>
+    public uint QueueMicros { get; set; }
+
+    /// <summary>There is no room to score it: every classifier takes its fail mode.</summary>
+    public bool IsShed { get; set; }
+
     /// <summary>The rules that decided something, as indexes into the terms' rules; entry 0 is always the default.</summary>
     public ReadOnlySpan<ushort> UsedRules => _usedRules.AsSpan(0, _usedRuleCount);
 

@@ -26,6 +26,9 @@ internal enum RefusalKind : byte
 
     /// <summary>No classifier of the surface works, and its policy gives no answer then.</summary>
     ClassifiersDown = 8,
+
+    /// <summary>More was asked than can be answered in time.</summary>
+    Overloaded = 9,
 }
 
 /// <summary>A refusal in words for the caller: names the field, the value and the remedy.</summary>

@@ -83,6 +83,14 @@ internal enum AllDownMode : byte
     Refuse = 3,
 }
 
+/// <summary>Whose requests go first, and whose are turned away first, when there is too much to do.</summary>
+internal enum SurfacePriority : byte
+{
+    Low = 0,
+    Normal = 1,
+    High = 2,
+}
+
 /// <summary>How grave a rule's reason is. The values are the wire values.</summary>
 internal enum Severity : byte
 {

@@ -209,6 +209,13 @@ internal sealed partial class FilterEngine(
         {
             var step = plan.Steps[i];
             var breaker = step.Bundle.State;
+            if (decision.IsShed)
+            {
+                step.Fail(decision.Scores, FailureKind.Shed);
+                decision.Runs[i] = new BundleRun(FailureKind.Shed, breaker, 0);
+                continue;
+            }
+
             var cost = step.Bundle.Bundle.Cost;
             var before = MicrosSince(started);
             var left = decision.BudgetMicros - Math.Min(before, decision.BudgetMicros);

@@ -21,7 +21,11 @@ internal sealed class ServingSnapshot
     {
         _plans = plans;
         _bySurface = plans.GetAlternateLookup<ReadOnlySpan<byte>>();
+        AnyServesWhenShed = plans.Values.Any(static plan => plan.Policy.ServesWhenShed);
     }
+
+    /// <summary>Whether any surface is served by fail mode under overload.</summary>
+    public bool AnyServesWhenShed { get; }
 
     public IEnumerable<SurfacePlan> Plans => _plans.Values;
 

@@ -55,6 +55,7 @@ internal static class DecisionRecordEncoder
         into.UInt32(41, (uint)decision.BudgetBound);
         WriteIdentifier(42, RecordParts.IdempotencyKey, "idempotency_key"u8, batch[batch.IdempotencyKey], shown, into);
         into.UInt32(43, batch.Attempt);
+        into.UInt32(44, decision.QueueMicros);
         return PrivateFields.Write(decision, streamId, epoch, privacy, into);
     }
 

@@ -26,4 +26,21 @@ internal sealed class OperationsJournal(Spool spool, TimeProvider time)
             Reason = (BreakerChange.Types.Reason)change.Reason,
         }.ToByteArray(),
         out _);
+
+    /// <summary>Requests had no place. Times in UTC.</summary>
+    public AppendResult Shed(DateTimeOffset first, DateTimeOffset last, ulong refused, ulong servedByFailMode) => spool.Append(
+        RecordType.Shed,
+        new Shed
+        {
+            StreamId = _streamId,
+            Epoch = spool.Epoch,
+            TimeUnixNanos = Nanos(time.GetUtcNow()),
+            FirstTimeUnixNanos = Nanos(first),
+            LastTimeUnixNanos = Nanos(last),
+            Refused = refused,
+            ServedByFailMode = servedByFailMode,
+        }.ToByteArray(),
+        out _);
+
+    private static ulong Nanos(DateTimeOffset time) => (ulong)(time - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
 }

@@ -26,6 +26,10 @@ internal static class EventIds
     public const int BreakerNotRecorded = 1204;
     public const int BreakerIsolated = 1205;
 
+    // Admission: 1400
+    public const int AdmissionOverloaded = 1400;
+    public const int AdmissionNotRecorded = 1401;
+
     // Ledger: 4000
     public const int LedgerRecovered = 4000;
     public const int LedgerDamageFound = 4001;

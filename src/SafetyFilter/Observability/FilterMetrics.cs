@@ -122,6 +122,7 @@ internal sealed class FilterMetrics(Meter meter)
         RefusalKind.LedgerUnavailable => "ledger_unavailable",
         RefusalKind.Internal => "internal",
         RefusalKind.ClassifiersDown => "classifiers_down",
+        RefusalKind.Overloaded => "overloaded",
         _ => "unavailable",
     };
 

@@ -29,7 +29,7 @@ internal static class PolicyCanonical
             "surfaces": {{List(policy.Surfaces.Select(s => s.Value).Order(StringComparer.Ordinal))}},
             "purposes": {{List(policy.Purposes.Select(p => p.Value).Order(StringComparer.Ordinal))}},
             "match": {{Quote(policy.Match == MatchMode.First ? "first" : "strongest")}},
-            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{group}}{{AllDown(policy.AllDown.Value)}}
+            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{WhenBusy(policy)}}{{group}}{{AllDown(policy.AllDown.Value)}}
             "classifiers": {
             {{string.Join(",\n", classifiers)}}
             },
@@ -50,6 +50,18 @@ internal static class PolicyCanonical
     };
 
     public static string Name(AllDownMode mode) => mode.ToString().ToLowerInvariant();
+
+    // Left out where they are the defaults: policies that do not name them keep the revision that they had before there were any.
+    private static string WhenBusy(PolicyConfig policy)
+    {
+        var priority = policy.Priority switch
+        {
+            SurfacePriority.High => "\n\"priority\": \"high\",",
+            SurfacePriority.Low => "\n\"priority\": \"low\",",
+            _ => "",
+        };
+        return priority + (policy.ServesWhenShed ? "\n\"overload\": \"fail-mode\"," : "");
+    }
 
     public static string Record(RecordTerms terms) =>
         $"{{\"durability\": {Quote(Name(terms.Durability))}, \"late\": {Quote(terms.RefuseWhenLate ? "refuse" : "pending")}, "

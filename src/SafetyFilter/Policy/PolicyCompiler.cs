@@ -81,6 +81,8 @@ internal static class PolicyCompiler
             Purposes = Sorted(policy.Purposes),
             BudgetMicros = policy.BudgetMicros,
             BreakerGroup = policy.BreakerGroup,
+            Priority = policy.Priority,
+            ServesWhenShed = policy.ServesWhenShed,
             Classifiers = classifiers,
             AllDown = policy.AllDown.Value,
             Rules = [SurfacePolicy.DefaultRule, .. rules.Select(rule => rule.Info), .. unwritten],

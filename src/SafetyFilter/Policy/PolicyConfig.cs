@@ -28,6 +28,8 @@ internal sealed class PolicyConfig
     public required int BudgetMicros { get; init; }
     public required string BreakerGroup { get; init; }
     public required Located<AllDownMode> AllDown { get; init; }
+    public SurfacePriority Priority { get; init; } = SurfacePriority.Normal;
+    public bool ServesWhenShed { get; init; }
     public required List<ClassifierConfig> Classifiers { get; init; }
     public required List<RuleConfig> Rules { get; init; }
     public required RecordConfig Record { get; init; }

@@ -63,7 +63,7 @@ internal sealed class PolicyParser
         // First, so that every error of this policy can name the owner.
         var owner = _reader.Required(map, "owner", "the policy", "Name the team that answers for it.") is { } node ? _reader.Text(node, "'owner'", 128) ?? "" : "";
         _errors.Owner = owner;
-        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "breaker_group", "all_down", "classifiers", "rules", "record");
+        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "priority", "overload", "breaker_group", "all_down", "classifiers", "rules", "record");
         if (map.Find("schema") is { } schema && YamlReader.Written(schema) != Schema)
         {
             _errors.Add(schema.At, YamlReader.Written(schema), $"'schema' is {YamlReader.Describe(schema)}", $"This version reads '{Schema}'.");
@@ -82,6 +82,10 @@ internal sealed class PolicyParser
             BudgetMicros = map.Find("budget_us") is { } budget ? _reader.Integer(budget, "'budget_us'", 50, 1_000_000) ?? 0 : DefaultBudgetMicros,
             BreakerGroup = map.Find("breaker_group") is { } group ? _reader.Name(group, "'breaker_group'") ?? "" : DefaultBreakerGroup,
             AllDown = map.Find("all_down") is { } down ? new Located<AllDownMode>(ReadAllDown(down), down.At) : default,
+            Priority = map.Find("priority") is { } priority
+                ? _reader.OneOf(priority, "'priority'", ("high", SurfacePriority.High), ("normal", SurfacePriority.Normal), ("low", SurfacePriority.Low)) ?? SurfacePriority.Normal
+                : SurfacePriority.Normal,
+            ServesWhenShed = map.Find("overload") is { } overload && (_reader.OneOf(overload, "'overload'", ("refuse", false), ("fail-mode", true)) ?? false),
             Classifiers = ReadClassifiers(map),
             Rules = ReadRules(map),
             Record = map.Find("record") is { } record ? new RecordParser(_reader).Read(record) : RecordConfig.Default,

@@ -34,6 +34,8 @@ internal sealed record PolicyDefinition
     public required int BudgetMicros { get; init; }
     public required string BreakerGroup { get; init; }
     public required AllDownMode AllDown { get; init; }
+    public SurfacePriority Priority { get; init; } = SurfacePriority.Normal;
+    public bool ServesWhenShed { get; init; }
     public required ImmutableArray<PolicyClassifier> Classifiers { get; init; }
     public required ImmutableArray<RuleInfo> Rules { get; init; }
     public required ImmutableArray<RuleInfo> ShadowRules { get; init; }
@@ -87,6 +89,12 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
 
     /// <summary>The place of the rule with <see cref="AllDownRuleId"/> in <see cref="Rules"/>; 0 when there is none.</summary>
     public int AllDownIndex => policy.RuleSet.AllDownIndex;
+
+    /// <summary>Whether its requests go first or last when there is too much to do.</summary>
+    public SurfacePriority Priority => policy.Priority;
+
+    /// <summary>Whether a request that there is no room for is answered by fail mode; else it is refused.</summary>
+    public bool ServesWhenShed => policy.ServesWhenShed;
 
     /// <summary>In the order of their names.</summary>
     public ImmutableArray<PolicyClassifier> Classifiers => policy.Classifiers;

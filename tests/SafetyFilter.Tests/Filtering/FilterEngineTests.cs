@@ -101,6 +101,29 @@ public sealed class FilterEngineTests
     }
 
     [Fact]
+    public void Decide_ShedMoreOftenThanABreakerBears_IsAnsweredByFailModeAndNoBreakerOpens()
+    {
+        using var bench = new EngineBench(TwoRules);
+        for (var call = 0; call < 50; call++)
+        {
+            var decision = EngineBench.Request(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+            (decision.IsShed, decision.QueueMicros) = (true, 1234);
+            Assert.Null(bench.Decide(decision, out _));
+            Assert.Equal([CandidateAction.Block], decision.Verdicts.Actions.ToArray());
+        }
+
+        Assert.All(bench.Records(), static record =>
+        {
+            Assert.Equal(1234u, record.QueueMicros);
+            Assert.All(record.Bundles, static run => Assert.Equal(
+                (LineageFailure.Shed, DecisionRecord.Types.BreakerState.Closed, 0u), (run.Failure, run.Breaker, run.Micros)));
+            Assert.All(record.Degradations, static mark => Assert.Equal(LineageFailure.Shed, mark.Failure));
+        });
+        Assert.Equal(50, bench.Counts["safetyfilter.degraded_candidates surface=feed classifier=roots/gamma cause=shed mode=closed"]);
+        Assert.All(bench.Bundles.Values, static bundle => Assert.Equal(BreakerState.Closed, bundle.State));
+    }
+
+    [Fact]
     public void Decide_BudgetSpentByTheFirstBundle_FailsTheNextAsOverBudget()
     {
         // Every reading of the clock takes 400 us: one before the first bundle, one after it, one before the second.

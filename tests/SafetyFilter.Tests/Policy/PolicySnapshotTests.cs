@@ -60,6 +60,8 @@ public sealed class PolicySnapshotTests
     [InlineData("owner: team", "owner: team\nmatch: first")]
     [InlineData("owner: team", "owner: team\nbudget_us: 999")]
     [InlineData("owner: team", "owner: team\nbreaker_group: shorts")]
+    [InlineData("owner: team", "owner: team\npriority: low")]
+    [InlineData("owner: team", "owner: team\noverload: fail-mode")]
     public void Revision_AnotherPolicy_IsAnother(string from, string to) =>
         Assert.NotEqual(Snapshot(Plain).Surfaces[0].Revision, Snapshot(Plain.Replace(from, to, StringComparison.Ordinal)).Surfaces[0].Revision);
 
@@ -113,6 +115,18 @@ public sealed class PolicySnapshotTests
 
         Assert.Contains("\"m/b\": {\"fail\": \"open\", \"priority\": 0}\n", policy.Canonical, StringComparison.Ordinal);
         Assert.Equal((policy.Revision, 0), (Snapshot(policy.Canonical).Surfaces[0].Revision, Snapshot(policy.Canonical).Surfaces[0].Classifiers[1].Priority));
+    }
+
+    [Fact]
+    public void Canonical_PriorityAndOverload_AreThereWhenTheyAreNotTheDefaults()
+    {
+        var same = Snapshot(Plain.Replace("owner: team", "owner: team\npriority: normal\noverload: refuse", StringComparison.Ordinal)).Surfaces[0];
+        Assert.Equal(Snapshot(Plain).Surfaces[0].Canonical, same.Canonical);
+
+        var policy = Snapshot(Plain.Replace("owner: team", "owner: team\npriority: high\noverload: fail-mode", StringComparison.Ordinal)).Surfaces[0];
+        Assert.Contains("\"budget_us\": 1000,\n\"priority\": \"high\",\n\"overload\": \"fail-mode\",\n\"classifiers\"", policy.Canonical, StringComparison.Ordinal);
+        var again = Snapshot(policy.Canonical).Surfaces[0];
+        Assert.Equal((policy.Revision, SafetyFilter.Decisions.SurfacePriority.High, true), (again.Revision, again.Priority, again.ServesWhenShed));
     }
 
     [Theory]

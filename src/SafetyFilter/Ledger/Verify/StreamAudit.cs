@@ -179,6 +179,9 @@ internal sealed class StreamAudit
             case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { } change && BreakerRules.Fault(change) is { } fault:
                 _verdict.Find(FindingKind.Malformed, place, fault);
                 break;
+            case RecordType.Shed when Parse(Shed.Parser, place, record) is { Refused: 0, ServedByFailMode: 0 }:
+                _verdict.Find(FindingKind.Malformed, place, "is a Shed of no request");
+                break;
         }
     }
 

@@ -1,0 +1,205 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Text;
+using SafetyFilter.Admission;
+using SafetyFilter.Decisions;
+using SafetyFilter.Filtering;
+using SafetyFilter.Observability;
+using SafetyFilter.Policy;
+
+namespace SafetyFilter.Sidecar.Grpc;
+
+/// <summary>
+/// Admission as gRPC sees it: a look before a call's body is read, which costs a refused caller next to nothing, and a place in the
+/// engine for each request that was read.
+/// </summary>
+internal sealed class Admission : IDisposable
+{
+    /// <summary>The surface of the request in the body, for whoever wants its priority to count before the body is read.</summary>
+    public const string SurfaceHeader = "safetyfilter-surface";
+
+    /// <summary>Negative: do not retry (gRPC proposal A6). A retry would come back into the same overload.</summary>
+    public const string PushbackTrailer = "grpc-retry-pushback-ms";
+
+    private const string UnknownSurface = "unknown";
+    private const int LongestSurface = 64;
+
+    // Of grpc-status.
+    private const string ResourceExhausted = "8";
+
+    public static readonly Refusal Overloaded = new(
+        RefusalKind.Overloaded, "The safety filter is busier than it can answer in time. Apply the ranker's own fail mode and do not retry.");
+
+    private readonly AdmissionOptions _options;
+    private readonly AdmissionGate _gate;
+    private readonly PoolDelay _pool;
+    private readonly ServingStore _serving;
+    private readonly ShedReport _report;
+    private readonly FilterMetrics _requests;
+    private readonly AdmissionMetrics _metrics;
+    private readonly TimeProvider _time;
+    private int _inside;
+
+    public Admission(AdmissionOptions options, ServingStore serving, ShedReport report, FilterMetrics requests, System.Diagnostics.Metrics.Meter meter, TimeProvider time)
+    {
+        (_options, _serving, _report, _requests, _time) = (options, serving, report, requests, time);
+        _gate = new AdmissionGate(options.EffectivePlaces, options.EffectiveMaxWaiting, time);
+        _pool = PoolDelay.OfThisProcess(time);
+        _metrics = new AdmissionMetrics(meter, () => _gate.Places, () => _gate.InFlight, () => _gate.Waiting, () => Volatile.Read(ref _inside));
+    }
+
+    /// <summary>Middleware round unary calls of the filter: refuses those that would not get a place, before their body is read.</summary>
+    public Task Guard(HttpContext http, RequestDelegate next)
+    {
+        var reason = Look(http, out var surface);
+        if (reason == ShedReason.None)
+        {
+            return PassAsync(http, next);
+        }
+
+        Count(surface ?? UnknownSurface, reason, servedByFailMode: false);
+
+        // A response of trailers only: Kestrel ends the stream with it, whatever of the body is still to come.
+        var response = http.Response;
+        response.ContentType = "application/grpc";
+        response.Headers["grpc-status"] = ResourceExhausted;
+        response.Headers["grpc-message"] = Overloaded.Message;
+        response.Headers[PushbackTrailer] = "-1";
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Notes how long a request has waited before its handler began.</summary>
+    /// <param name="decision">Gets it.</param>
+    /// <param name="deadline">As gRPC tells it, which counts from when the handler begins.</param>
+    /// <returns>The deadline as the caller meant it.</returns>
+    public DateTime Arrived(Decision decision, DateTime deadline)
+    {
+        var waited = _pool.Waited();
+        decision.QueueMicros = (uint)waited.TotalMicroseconds;
+        return deadline == DateTime.MaxValue ? deadline : deadline - waited;
+    }
+
+    /// <summary>Takes a place without waiting for one, if there is still a use for it.</summary>
+    public bool TryEnter(Decision decision, DateTime deadline, out long entered)
+    {
+        entered = _time.GetTimestamp();
+        return Patience(decision, deadline) >= TimeSpan.Zero && _gate.TryEnter();
+    }
+
+    /// <summary>Waits for a place, no longer than there is a use for it.</summary>
+    public async ValueTask<(ShedReason Reason, long Entered)> Enter(Decision decision, DateTime deadline)
+    {
+        var came = _time.GetTimestamp();
+        var patience = Patience(decision, deadline);
+        var reason = patience < TimeSpan.Zero
+            ? ShedReason.WaitedTooLong
+            : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience);
+        var entered = _time.GetTimestamp();
+        decision.QueueMicros += (uint)_time.GetElapsedTime(came, entered).TotalMicroseconds;
+        return (reason, entered);
+    }
+
+    public void Leave(long entered) => _gate.Leave(entered);
+
+    /// <summary>A request that was read got no place.</summary>
+    /// <returns>How its caller is refused; null when its policy has it served by fail mode, if there is still somebody to answer.</returns>
+    public Refusal? Shed(Decision decision, DateTime deadline, ShedReason reason)
+    {
+        var policy = PolicyOf(decision.Batch);
+        decision.IsShed = policy is { ServesWhenShed: true } && deadline > _time.GetUtcNow().UtcDateTime;
+        Count(policy?.Surface ?? UnknownSurface, reason, decision.IsShed);
+        return decision.IsShed ? null : Overloaded;
+    }
+
+    public void Dispose() => _gate.Dispose();
+
+    private async Task PassAsync(HttpContext http, RequestDelegate next)
+    {
+        Interlocked.Increment(ref _inside);
+        try
+        {
+            await next(http);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _inside);
+        }
+    }
+
+    private ShedReason Look(HttpContext http, out string? surface)
+    {
+        surface = null;
+        if (Volatile.Read(ref _inside) >= _options.MaxRequests)
+        {
+            return ShedReason.Full;
+        }
+
+        var waited = _pool.Waited();
+        if (waited == TimeSpan.Zero && _gate.Waiting == 0)
+        {
+            return ShedReason.None;
+        }
+
+        var policy = Hinted(http);
+        surface = policy?.Surface;
+        if (policy?.ServesWhenShed ?? _serving.Current is { AnyServesWhenShed: true })
+        {
+            // It may want an answer by fail mode, for which it has to be read.
+            return ShedReason.None;
+        }
+
+        return waited > _options.MaxWait
+            ? ShedReason.WaitedTooLong
+            : _gate.Foresee(policy?.Priority ?? SurfacePriority.Normal, _options.MaxWait - waited);
+    }
+
+    private SurfacePolicy? Hinted(HttpContext http)
+    {
+        var hint = http.Request.Headers[SurfaceHeader];
+        if (hint.Count != 1 || hint[0] is not { Length: > 0 and <= LongestSurface } name)
+        {
+            return null;
+        }
+
+        Span<byte> utf8 = stackalloc byte[LongestSurface];
+        return Encoding.UTF8.TryGetBytes(name, utf8, out var length) && TryGetPolicy(utf8[..length], out var policy) ? policy : null;
+    }
+
+    private SurfacePolicy? PolicyOf(CandidateBatch batch) => TryGetPolicy(batch[batch.Surface], out var policy) ? policy : null;
+
+    private bool TryGetPolicy(ReadOnlySpan<byte> surface, [NotNullWhen(true)] out SurfacePolicy? policy)
+    {
+        policy = _serving.Current is { } snapshot && snapshot.TryGetPlan(surface, out var plan) ? plan.Policy : null;
+        return policy is not null;
+    }
+
+    // What is left of the deadline must still hold the work. Negative: it would be in vain.
+    private TimeSpan Patience(Decision decision, DateTime deadline)
+    {
+        var patience = _options.MaxWait - TimeSpan.FromMicroseconds(decision.QueueMicros);
+        if (deadline == DateTime.MaxValue)
+        {
+            return patience;
+        }
+
+        var left = deadline - _time.GetUtcNow().UtcDateTime - _gate.ServiceTime;
+        return left < patience ? left : patience;
+    }
+
+    private void Count(string surface, ShedReason reason, bool servedByFailMode)
+    {
+        _report.Count(servedByFailMode);
+        _metrics.Shed(surface, TagOf(reason), servedByFailMode);
+        if (!servedByFailMode)
+        {
+            _requests.Refused(RefusalKind.Overloaded);
+        }
+    }
+
+    private static string TagOf(ShedReason reason) => reason switch
+    {
+        ShedReason.Full => "full",
+        ShedReason.NoTime => "no_time",
+        ShedReason.Displaced => "displaced",
+        _ => "waited_too_long",
+    };
+}

@@ -1,0 +1,86 @@
+using Google.Protobuf;
+using Grpc.Core;
+using SafetyFilter.FunctionalTests.Host;
+using SafetyFilter.Ledger;
+using SafetyFilter.Lineage.V1;
+using FailureKind = SafetyFilter.V1.FailureKind;
+
+namespace SafetyFilter.FunctionalTests.Overload;
+
+public sealed class ShedTests
+{
+    private static readonly TimeSpan Service = TimeSpan.FromSeconds(2);
+
+    [Fact]
+    public async Task Filter_NoPlaceAndNoPatience_IsRefusedWithPushbackServedByFailModeOrToldInTheStream()
+    {
+        await using var sidecar = await SlowEngine.StartAsync(Service, ("Admission__Places", "1"), ("Admission__MaxWait", "00:00:00"));
+        using var wire = Wire.Tcp(sidecar);
+        var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1);
+
+        AssertPushedBack(await Assert.ThrowsAsync<RpcException>(() => wire.FilterAsync(SlowEngine.Page("refused", SlowEngine.Usual))));
+
+        var served = await wire.FilterAsync(SlowEngine.Page("served", SlowEngine.ByFailMode));
+        Assert.Equal([V1.Action.Block], served.Actions);
+        Assert.Equal(FailureKind.Shed, Assert.Single(served.Degradations).Failure);
+        Assert.Equal(
+            DecisionRecord.Types.FailureKind.Shed, Assert.Single(SpoolRecords.Find(sidecar.Spool, served.Receipt.Sequence).Decision.Degradations).Failure);
+
+        var replies = await wire.StreamAsync([SlowEngine.Page("streamed", SlowEngine.Usual).ToByteArray()]);
+        Assert.Equal((uint)StatusCode.ResourceExhausted, (uint)Assert.Single(replies).Error.Code);
+        Assert.False(first.IsCompleted, "The machine is so slow that the first request ended before the others were tried.");
+        Assert.Equal(0u, (await first).QueueMicros / 1_000_000);
+
+        var scraped = await Scraped.FromAsync(sidecar);
+        Assert.Equal(2, scraped.Value("safetyfilter_admission_shed", "surface=\"usual\"", "reason=\"no_time\"", "outcome=\"refused\""));
+        Assert.Equal(1, scraped.Value("safetyfilter_admission_shed", "surface=\"by-fail-mode\"", "reason=\"no_time\"", "outcome=\"fail_mode\""));
+        Assert.Equal(2, scraped.Value("safetyfilter_requests", "outcome=\"overloaded\""));
+        Assert.Equal(0, scraped.Value("safetyfilter_breaker_transitions"));
+
+        Assert.Equal(0, await sidecar.StopAsync());
+        var sheds = SpoolRecords.Read(sidecar.Spool).Where(static record => record.Type == RecordType.Shed).Select(static record => Shed.Parser.ParseFrom(record.Bytes)).ToList();
+        Assert.Equal((2ul, 1ul), (sheds.Aggregate(0ul, static (sum, shed) => sum + shed.Refused), sheds.Aggregate(0ul, static (sum, shed) => sum + shed.ServedByFailMode)));
+        SpoolRecords.Verify(sidecar.Spool);
+    }
+
+    [Fact]
+    public async Task Filter_LineIsFull_IsRefusedBeforeItsBodyIsReadUnlessItsSurfaceGoesFirst()
+    {
+        await using var sidecar = await SlowEngine.StartAsync(Service, ("Admission__Places", "1"), ("Admission__MaxWaiting", "1"));
+        using var wire = Wire.Tcp(sidecar);
+        var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1);
+        var low = wire.FilterAsync(SlowEngine.Page("low", SlowEngine.Low));
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 1);
+
+        // It is not even a message, which nobody finds out.
+        var refused = await Assert.ThrowsAsync<RpcException>(() => wire.FilterAsync([0xFF], new Metadata { { "safetyfilter-surface", SlowEngine.Low } }));
+        AssertPushedBack(refused);
+
+        var high = await wire.FilterAsync(SlowEngine.Page("high", SlowEngine.High), new Metadata { { "safetyfilter-surface", SlowEngine.High } });
+        Assert.InRange(high.QueueMicros, 1u, 60_000_000u);
+        AssertPushedBack(await Assert.ThrowsAsync<RpcException>(() => low));
+        Assert.Empty((await first).Degradations);
+
+        var scraped = await Scraped.FromAsync(sidecar);
+        Assert.Equal(1, scraped.Value("safetyfilter_admission_shed", "surface=\"low\"", "reason=\"full\""));
+        Assert.Equal(1, scraped.Value("safetyfilter_admission_shed", "surface=\"low\"", "reason=\"displaced\""));
+        Assert.Equal(0, scraped.Value("safetyfilter_requests", "outcome=\"invalid_argument\""));
+    }
+
+    private static void AssertPushedBack(RpcException error)
+    {
+        Assert.Equal(StatusCode.ResourceExhausted, error.StatusCode);
+        Assert.StartsWith("The safety filter is busier than it can answer in time.", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Equal("-1", error.Trailers.GetValue("grpc-retry-pushback-ms"));
+    }
+
+    private static async Task UntilAsync(SidecarProcess sidecar, string gauge, double value)
+    {
+        while ((await Scraped.FromAsync(sidecar)).Value(gauge) != value)
+        {
+            await Task.Yield();
+        }
+    }
+}

@@ -1,0 +1,181 @@
+using Microsoft.Extensions.Time.Testing;
+using SafetyFilter.Admission;
+using SafetyFilter.Decisions;
+
+namespace SafetyFilter.Tests.Admission;
+
+public sealed class AdmissionGateTests
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(20);
+
+    private readonly FakeTimeProvider _time = new();
+
+    [Fact]
+    public void TryEnter_AllPlacesTaken_IsFalseUntilOneIsGivenBack()
+    {
+        using var gate = new AdmissionGate(places: 2, maxWaiting: 4, _time);
+        Assert.True(gate.TryEnter());
+        Assert.True(gate.TryEnter());
+        Assert.False(gate.TryEnter());
+        Assert.Equal(2, gate.InFlight);
+
+        gate.Leave(_time.GetTimestamp());
+        Assert.True(gate.TryEnter());
+    }
+
+    [Fact]
+    public async Task Enter_PlacesTaken_TakesTurnsInTheOrderOfArrival()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 4);
+        var first = gate.Enter(SurfacePriority.Normal, Patience);
+        var second = gate.Enter(SurfacePriority.Normal, Patience);
+        Assert.Equal(2, gate.Waiting);
+
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, await first);
+        Assert.False(second.IsCompleted);
+
+        // The place is handed over: whoever comes meanwhile does not get it.
+        Assert.False(gate.TryEnter());
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, await second);
+        Assert.Equal((1, 0), (gate.InFlight, gate.Waiting));
+    }
+
+    [Fact]
+    public async Task Enter_TurnWouldComeTooLate_IsRefusedWhenItComes()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 4, service: TimeSpan.FromMilliseconds(10));
+        Assert.Equal(ShedReason.NoTime, gate.Foresee(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9)));
+        Assert.Equal(ShedReason.NoTime, await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9)));
+        var waits = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(11));
+        Assert.False(waits.IsCompleted);
+
+        // Behind it the turn comes a service time later.
+        Assert.Equal(ShedReason.NoTime, await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(19)));
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, await waits);
+    }
+
+    [Fact]
+    public async Task Enter_PatienceEnds_LeavesTheLineAlsoWhenNoPlaceIsGivenBack()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 4);
+        var patient = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(50));
+        var hasty = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(5));
+
+        _time.Advance(TimeSpan.FromMilliseconds(5));
+        Assert.Equal(ShedReason.WaitedTooLong, await hasty);
+        Assert.False(patient.IsCompleted);
+
+        _time.Advance(TimeSpan.FromMilliseconds(45));
+        Assert.Equal(ShedReason.WaitedTooLong, await patient);
+        Assert.Equal((1, 0), (gate.InFlight, gate.Waiting));
+    }
+
+    [Fact]
+    public async Task Enter_LineIsFull_TheHigherPriorityTakesTheLastPlaceOfTheLower()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 2);
+        var low = gate.Enter(SurfacePriority.Low, Patience);
+        var normal = gate.Enter(SurfacePriority.Normal, Patience);
+        Assert.Equal(ShedReason.Full, gate.Foresee(SurfacePriority.Low, Patience));
+        Assert.Equal(ShedReason.Full, await gate.Enter(SurfacePriority.Low, Patience));
+        Assert.Equal(ShedReason.None, gate.Foresee(SurfacePriority.High, Patience));
+
+        var high = gate.Enter(SurfacePriority.High, Patience);
+        Assert.Equal(ShedReason.Displaced, await low);
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, await high);
+        Assert.False(normal.IsCompleted);
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, await normal);
+    }
+
+    [Fact]
+    public async Task Enter_NoPatience_IsRefusedAtOnce()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 2);
+        Assert.Equal(ShedReason.NoTime, await gate.Enter(SurfacePriority.High, TimeSpan.Zero));
+        Assert.Equal(0, gate.Waiting);
+    }
+
+    [Fact]
+    public async Task Enter_ManyAtOnce_NeverMoreThanThePlacesAreInside()
+    {
+        const int Places = 3;
+        const int Callers = 16;
+        var rounds = LongRun.Count(2_000, 100_000);
+        using var gate = new AdmissionGate(Places, maxWaiting: Callers, TimeProvider.System);
+        var inside = 0;
+        var most = 0;
+        var admitted = 0;
+        await Task.WhenAll(Enumerable.Range(0, Callers).Select(caller => Task.Run(async () =>
+        {
+            for (var round = 0; round < rounds; round++)
+            {
+                var priority = (SurfacePriority)((caller + round) % 3);
+                if (!gate.TryEnter() && await gate.Enter(priority, TimeSpan.FromMinutes(1)) != ShedReason.None)
+                {
+                    continue;
+                }
+
+                var entered = TimeProvider.System.GetTimestamp();
+                var now = Interlocked.Increment(ref inside);
+                InterlockedMax(ref most, now);
+                Interlocked.Increment(ref admitted);
+                Interlocked.Decrement(ref inside);
+                gate.Leave(entered);
+            }
+        })));
+
+        Assert.InRange(most, 1, Places);
+        Assert.Equal(Callers * rounds, admitted);
+        Assert.Equal((0, 0), (gate.InFlight, gate.Waiting));
+    }
+
+    [Fact]
+    public void TryEnterAndLeave_PlacesFree_AllocateNothing()
+    {
+        using var gate = new AdmissionGate(places: 2, maxWaiting: 4, TimeProvider.System);
+        Pass(gate);
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var i = 0; i < 1_000; i++)
+        {
+            Pass(gate);
+        }
+
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+
+        static void Pass(AdmissionGate gate)
+        {
+            Assert.True(gate.TryEnter());
+            gate.Leave(TimeProvider.System.GetTimestamp());
+        }
+    }
+
+    private static void InterlockedMax(ref int target, int value)
+    {
+        var seen = Volatile.Read(ref target);
+        while (seen < value && Interlocked.CompareExchange(ref target, value, seen) is var before && before != seen)
+        {
+            seen = before;
+        }
+    }
+
+    /// <summary>A gate whose places are all taken, by requests that take so long of late.</summary>
+    private AdmissionGate Busy(int places, int maxWaiting, TimeSpan service = default)
+    {
+        var gate = new AdmissionGate(places, maxWaiting, _time);
+        Assert.True(gate.TryEnter());
+        var entered = _time.GetTimestamp();
+        _time.Advance(service);
+        gate.Leave(entered);
+        for (var place = 0; place < places; place++)
+        {
+            Assert.True(gate.TryEnter());
+        }
+
+        return gate;
+    }
+}
