@@ -67,7 +67,7 @@ internal sealed partial class FilterService(
             if (refusal is null)
             {
                 DescribeCaller(call.Decision, context);
-                limits.Bound(call.Decision, context.Deadline, time.GetUtcNow());
+                RequestLimits.Bound(call.Decision, context.Deadline, time.GetUtcNow());
                 refusal = engine.Decide(call.Decision, call.Record, out receipt);
             }
         }

@@ -1,4 +1,5 @@
 using System.Collections.Frozen;
+using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
 using SafetyFilter.Breaker;
@@ -9,7 +10,7 @@ using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
-/// <summary>Loads models and policies from their folders into one serving snapshot.</summary>
+/// <summary>Makes serving snapshots: from the folders of models and policies at start, and from other texts of policies and settings later.</summary>
 internal sealed partial class ServingLoader(
     SidecarOptions options,
     IConfiguration configuration,
@@ -21,8 +22,8 @@ internal sealed partial class ServingLoader(
     // What else is configured does not change what is decided.
     private static readonly string[] DecidingSections = ["Limits", "Breaker", "Chaos"];
 
-    /// <summary>The snapshot, or every error of the models and then of the policies.</summary>
-    public (ServingSnapshot? Snapshot, IReadOnlyList<string> Errors) Load()
+    /// <summary>What serves, or every error of the models and then of the policies.</summary>
+    public (LoadedServing? Loaded, IReadOnlyList<string> Errors) Load()
     {
         var models = ClassifierSet.Load(options.Models.FullPath, BundleLimits.Default, time);
         if (models.Value is not { } classifiers)
@@ -30,62 +31,42 @@ internal sealed partial class ServingLoader(
             return (null, [.. models.Errors.Select(static error => error.ToString())]);
         }
 
-        var (policies, errors) = LoadPolicies(classifiers);
-        errors = [.. UnknownBundles(classifiers), .. errors];
-        if (policies is null || errors.Count > 0)
+        var (sources, unreadable) = PolicySource.ReadFolder(options.Policies.FullPath);
+        var (policies, errors) = Compile(classifiers, options.Breaker, sources, unreadable);
+        if (policies is null)
         {
             classifiers.Dispose();
             return (null, errors);
         }
 
+        foreach (var bundle in classifiers.Bundles)
+        {
+            Describe(bundle);
+        }
+
         Rehearse(policies, classifiers);
-        var guarded = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, Guard, StringComparer.Ordinal);
-        return (ServingSnapshot.Bind(policies, guarded, ConfigRevision(), SidecarSetup.Build), []);
+        var guarded = Guard(classifiers, options.Breaker, before: null);
+        return (Bind(policies, classifiers, guarded, options, ConfigRevision(configuration)), []);
     }
 
-    // A misspelt name would leave a bundle on other thresholds than somebody believes.
-    private IEnumerable<string> UnknownBundles(ClassifierSet classifiers)
+    /// <summary>The policies that texts make with the bundles that serve, or every error.</summary>
+    public (PolicySnapshot? Policies, IReadOnlyList<string> Errors) Compile(
+        ClassifierSet classifiers, BreakerOptions breaker, ImmutableArray<PolicySource> sources, ImmutableArray<PolicyError> unreadable)
     {
-        var loaded = classifiers.Bundles.Select(static bundle => bundle.Name).ToHashSet(StringComparer.Ordinal);
-        var named = options.Breaker.Bundles.Keys.Select(static name => ("Breaker", name)).Concat(options.Chaos.Bundles.Keys.Select(static name => ("Chaos", name)));
-        foreach (var (section, name) in named.Where(pair => !loaded.Contains(pair.name)))
-        {
-            yield return $"{section}:Bundles:{name} names no loaded bundle. Use one of: {string.Join(", ", loaded.Order(StringComparer.Ordinal))}.";
-        }
-    }
-
-    private (PolicySnapshot? Snapshot, IReadOnlyList<string> Errors) LoadPolicies(ClassifierSet classifiers)
-    {
-        var (sources, unreadable) = PolicySource.ReadFolder(options.Policies.FullPath);
         var compiled = PolicyCompiler.Compile(sources, classifiers.PolicyTerms(), time.GetUtcNow());
-        return unreadable.IsEmpty
-            ? (compiled.Snapshot, [.. compiled.Errors.Select(static error => error.ToString())])
-            : (null, [.. unreadable.Concat(compiled.Errors).Select(static error => error.ToString())]);
+        List<string> errors =
+        [
+            .. UnknownBundles(classifiers, breaker),
+            .. unreadable.Concat(compiled.Errors).Select(static error => error.ToString()),
+        ];
+        return (errors.Count == 0 ? compiled.Snapshot : null, errors);
     }
 
-    // On breakers of its own that never open: a rehearsal must neither open nor close those that serve, nor tell of it.
-    private void Rehearse(PolicySnapshot policies, ClassifierSet classifiers)
-    {
-        var guarded = classifiers.Bundles.ToFrozenDictionary(
-            static bundle => bundle.Name,
-            bundle => new GuardedBundle(bundle, new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, events, time),
-            StringComparer.Ordinal);
-        engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
-    }
+    /// <summary>What is to serve after <paramref name="before"/>, on its bundles and sessions. Nothing of it is in effect yet.</summary>
+    public LoadedServing Next(LoadedServing before, PolicySnapshot policies, SidecarOptions next, string configRevision) =>
+        Bind(policies, before.Classifiers, Guard(before.Classifiers, next.Breaker, before), next, configRevision);
 
-    private GuardedBundle Guard(ModelBundle bundle)
-    {
-        BundleLoaded(logger, bundle.Name, bundle.Version, Convert.ToHexStringLower(bundle.ModelSha256.Span));
-        var chaos = options.Chaos.For(bundle.Name);
-        if (chaos is not null)
-        {
-            ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate, chaos.LatencyRate, chaos.Latency);
-        }
-
-        return new GuardedBundle(bundle, options.Breaker.For(bundle.Name), chaos, events, time);
-    }
-
-    private string ConfigRevision()
+    public static string ConfigRevision(IConfiguration configuration)
     {
         var text = new StringBuilder();
         foreach (var section in DecidingSections)
@@ -99,9 +80,66 @@ internal sealed partial class ServingLoader(
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
     }
 
+    private static LoadedServing Bind(
+        PolicySnapshot policies, ClassifierSet classifiers, FrozenDictionary<string, GuardedBundle> guarded, SidecarOptions options, string configRevision) => new(
+        ServingSnapshot.Bind(policies, guarded, configRevision, SidecarSetup.Build, options.Limits.MaxBudgetMicros),
+        policies,
+        classifiers,
+        guarded,
+        options.Breaker,
+        configRevision);
+
+    // A misspelt name would leave a bundle on other thresholds than somebody believes.
+    private IEnumerable<string> UnknownBundles(ClassifierSet classifiers, BreakerOptions breaker)
+    {
+        var loaded = classifiers.Bundles.Select(static bundle => bundle.Name).ToHashSet(StringComparer.Ordinal);
+        var named = breaker.Bundles.Keys.Select(static name => ("Breaker", name)).Concat(options.Chaos.Bundles.Keys.Select(static name => ("Chaos", name)));
+        foreach (var (section, name) in named.Where(pair => !loaded.Contains(pair.name)))
+        {
+            yield return $"{section}:Bundles:{name} names no loaded bundle. Use one of: {string.Join(", ", loaded.Order(StringComparer.Ordinal))}.";
+        }
+    }
+
+    // On breakers of its own that never open: a rehearsal must neither open nor close those that serve, nor tell of it.
+    private void Rehearse(PolicySnapshot policies, ClassifierSet classifiers)
+    {
+        var guarded = classifiers.Bundles.ToFrozenDictionary(
+            static bundle => bundle.Name,
+            bundle => new GuardedBundle(bundle, new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, events, time),
+            StringComparer.Ordinal);
+        engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
+    }
+
+    // Where thresholds stay, the breaker stays, with its state and its counts; where they change, it begins anew, closed.
+    private FrozenDictionary<string, GuardedBundle> Guard(ClassifierSet classifiers, BreakerOptions breaker, LoadedServing? before) =>
+        classifiers.Bundles.ToFrozenDictionary(
+            static bundle => bundle.Name,
+            bundle => before is not null && breaker.For(bundle.Name).IsSame(before.Breaker.For(bundle.Name))
+                ? before.Guarded[bundle.Name]
+                : new GuardedBundle(bundle, breaker.For(bundle.Name), options.Chaos.For(bundle.Name), events, time),
+            StringComparer.Ordinal);
+
+    private void Describe(ModelBundle bundle)
+    {
+        BundleLoaded(logger, bundle.Name, bundle.Version, Convert.ToHexStringLower(bundle.ModelSha256.Span));
+        if (options.Chaos.For(bundle.Name) is { } chaos)
+        {
+            ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate, chaos.LatencyRate, chaos.Latency);
+        }
+    }
+
     [LoggerMessage(EventIds.BundleLoaded, LogLevel.Information, "Loaded bundle {Bundle} {Version} (model {ModelSha256})")]
     private static partial void BundleLoaded(ILogger logger, string bundle, string version, string modelSha256);
 
     [LoggerMessage(EventIds.ChaosEnabled, LogLevel.Warning, "Chaos is on for bundle {Bundle}: {FaultRate} of its calls fail, {InvalidOutputRate} give no valid output, {LatencyRate} are {Latency} slower")]
     private static partial void ChaosEnabled(ILogger logger, string bundle, double faultRate, double invalidOutputRate, double latencyRate, TimeSpan latency);
 }
+
+/// <summary>What serves, and what it was made of. Immutable.</summary>
+internal sealed record LoadedServing(
+    ServingSnapshot Snapshot,
+    PolicySnapshot Policies,
+    ClassifierSet Classifiers,
+    FrozenDictionary<string, GuardedBundle> Guarded,
+    BreakerOptions Breaker,
+    string ConfigRevision);

@@ -1,4 +1,5 @@
 using SafetyFilter.Ledger;
+using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -16,7 +17,16 @@ internal static class SidecarHost
             Args = args,
             ContentRootPath = AppContext.BaseDirectory,
         });
-        if (!TryReadOptions(builder, out var options, out var errors))
+        var files = SettingsFiles.Insert(builder.Configuration, args, AppContext.BaseDirectory, builder.Environment.EnvironmentName);
+        var (settings, errors) = files.Merge(files.Read());
+        if (settings is null)
+        {
+            return Complain(errors, WrongSettings);
+        }
+
+        files.Publish(settings);
+        (var options, errors) = SidecarOptions.Read(SettingsFiles.Bindable(settings), builder.Environment.IsProduction());
+        if (options is null)
         {
             return Complain(errors, WrongSettings);
         }
@@ -24,7 +34,7 @@ internal static class SidecarHost
         try
         {
             using var socket = UnixSocketClaim.Take(options.Listen.UnixSocket);
-            builder.AddSidecar(options);
+            builder.AddSidecar(options, files, settings);
             await using var app = builder.Build();
 
             // Opened before anything listens: without a ledger there is nothing to serve.
@@ -38,23 +48,6 @@ internal static class SidecarHost
         {
             return Complain([error.Message], CouldNotServe);
         }
-    }
-
-    private static bool TryReadOptions(WebApplicationBuilder builder, out SidecarOptions options, out IReadOnlyList<string> errors)
-    {
-        options = new SidecarOptions();
-        try
-        {
-            builder.Configuration.Bind(options);
-            errors = options.Validate(builder.Environment.IsProduction());
-        }
-        catch (InvalidOperationException error)
-        {
-            // The binder's message names the key; its cause names the value.
-            errors = [error.InnerException is { } cause ? $"{error.Message} {cause.Message}" : error.Message];
-        }
-
-        return errors.Count == 0;
     }
 
     private static int Complain(IReadOnlyList<string> errors, int exitCode)

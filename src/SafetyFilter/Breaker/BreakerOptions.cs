@@ -63,6 +63,10 @@ internal class BreakerThresholds
     /// <summary>Calls in a row, one at a time, that must go well after a break before it closes, 1 to 100. Default 1, as Polly's.</summary>
     public int TrialCalls { get; set; } = 1;
 
+    public bool IsSame(BreakerThresholds other) =>
+        (FailureRatio, MinimumThroughput, SamplingDuration, BreakDuration, SlowCallMicros, SlowCallRatio, TrialCalls)
+        == (other.FailureRatio, other.MinimumThroughput, other.SamplingDuration, other.BreakDuration, other.SlowCallMicros, other.SlowCallRatio, other.TrialCalls);
+
     internal IEnumerable<string> Validate(string section)
     {
         if (!(FailureRatio > 0 && FailureRatio <= 1))

@@ -13,7 +13,7 @@ namespace SafetyFilter.Filtering;
 /// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
-    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null)
+    ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null, RecentDecisions? recent = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -46,6 +46,12 @@ internal sealed partial class FilterEngine(
             return refusal;
         }
 
+        if (plan.MaxBudgetMicros <= decision.BudgetMicros)
+        {
+            decision.BudgetMicros = plan.MaxBudgetMicros;
+            decision.BudgetBound = BudgetBound.Server;
+        }
+
         if (plan.Policy.BudgetMicros <= decision.BudgetMicros)
         {
             decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
@@ -64,6 +70,10 @@ internal sealed partial class FilterEngine(
             {
                 return LedgerRefused(appended);
             }
+        }
+        else
+        {
+            recent?.Offer(plan.Policy.Revision, record.Written, receipt.Sequence);
         }
 
         decision.EngineMicros = MicrosSince(started);

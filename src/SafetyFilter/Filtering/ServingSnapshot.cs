@@ -29,12 +29,13 @@ internal sealed class ServingSnapshot
     public string Surfaces => string.Join(", ", _plans.Values.Select(static plan => plan.Terms.Surface).Order(StringComparer.Ordinal));
 
     /// <summary>Binds policies to bundles. Every classifier that a policy reads must exist: the policy compiler has seen to that.</summary>
+    /// <param name="maxBudgetMicros">The most engine time of any request, whatever its policy says.</param>
     public static ServingSnapshot Bind(
-        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build)
+        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue)
     {
         var plans = policies.Surfaces.ToFrozenDictionary(
             static policy => Encoding.UTF8.GetBytes(policy.Surface),
-            policy => Bind(policy, bundles, configRevision, build),
+            policy => Bind(policy, bundles, configRevision, build, maxBudgetMicros),
             Utf8Comparer.Instance);
         return new ServingSnapshot(plans);
     }
@@ -53,7 +54,7 @@ internal sealed class ServingSnapshot
     public bool TryGetPlan(ReadOnlySpan<byte> surface, [MaybeNullWhen(false)] out SurfacePlan plan) => _bySurface.TryGetValue(surface, out plan);
 
     private static SurfacePlan Bind(
-        SurfacePolicy policy, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build)
+        SurfacePolicy policy, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros)
     {
         var order = new List<GuardedBundle>();
         var classifiers = ImmutableArray.CreateBuilder<ClassifierSlot>(policy.Classifiers.Length);
@@ -85,7 +86,7 @@ internal sealed class ServingSnapshot
             policy.Record,
             FeaturesOf<TextFeatureSpec>(order),
             FeaturesOf<TensorFeatureSpec>(order));
-        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))]);
+        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))], maxBudgetMicros);
     }
 
     private static ImmutableArray<string> FeaturesOf<T>(List<GuardedBundle> bundles)

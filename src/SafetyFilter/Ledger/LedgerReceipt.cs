@@ -15,6 +15,7 @@ internal enum RecordType : byte
     Withdrawal = 7,
     Activation = 8,
     BreakerChange = 9,
+    Change = 10,
 }
 
 /// <summary>What became of an append. Only <see cref="Appended"/> leaves a record behind.</summary>

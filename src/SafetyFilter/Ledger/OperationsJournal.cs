@@ -23,4 +23,13 @@ internal sealed class OperationsJournal(Spool spool, TimeProvider time)
             BreakMillis = (ulong)breakDuration.TotalMilliseconds,
         }.ToByteArray(),
         out _);
+
+    /// <summary>What serves was changed, or was to be. Stream, epoch and time are filled in here.</summary>
+    public AppendResult Changed(Change change)
+    {
+        change.StreamId = _streamId;
+        change.Epoch = spool.Epoch;
+        change.TimeUnixNanos = (ulong)(time.GetUtcNow().UtcDateTime - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
+        return spool.Append(RecordType.Change, change.ToByteArray(), out _);
+    }
 }

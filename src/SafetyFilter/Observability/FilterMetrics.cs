@@ -36,6 +36,9 @@ internal sealed class FilterMetrics(Meter meter)
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
         "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle, new state and cause");
 
+    private readonly Counter<long> _reloads = meter.CreateCounter<long>(
+        "safetyfilter.reloads", "{reload}", "Changes of what serves, by outcome (accepted, refused) and source (file, rpc)");
+
     private readonly Histogram<double> _engineTime = meter.CreateHistogram(
         "safetyfilter.engine.duration", "s", "Engine time of a request: decoded columns to appended record",
         advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = SubMillisecondBuckets });
@@ -127,6 +130,9 @@ internal sealed class FilterMetrics(Meter meter)
         new KeyValuePair<string, object?>("bundle", bundle),
         new KeyValuePair<string, object?>("state", TagOf(state)),
         new KeyValuePair<string, object?>("cause", cause));
+
+    public void Reloaded(bool accepted, string source) => _reloads.Add(
+        1, new KeyValuePair<string, object?>("outcome", accepted ? "accepted" : "refused"), new KeyValuePair<string, object?>("source", source));
 
     /// <summary>Counts one answered request.</summary>
     public void Decided(Decision decision)

@@ -58,10 +58,12 @@ internal sealed class EngineBench : IDisposable
         spool?.Invoke(options);
         Ledger = Spool.Open(options, "build", TimeProvider.System);
         Serving.Swap(Snapshot(policy));
-        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance);
+        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, recent: Recent);
     }
 
     public ServingStore Serving { get; } = new();
+
+    public RecentDecisions Recent { get; } = new(100, 1 << 20);
 
     public IReadOnlyDictionary<string, GuardedBundle> Bundles { get; }
 

@@ -177,6 +177,9 @@ internal sealed class StreamAudit
             case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { Bundle: "" }:
                 _verdict.Find(FindingKind.Malformed, place, "is a BreakerChange of no bundle");
                 break;
+            case RecordType.Change when Parse(Change.Parser, place, record) is { } change && (change.Source.Length == 0 || change.Outcome == Change.Types.Outcome.Unspecified):
+                _verdict.Find(FindingKind.Malformed, place, "is a Change without a source or an outcome");
+                break;
         }
     }
 
