@@ -1,3 +1,4 @@
+using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Privacy;
@@ -15,6 +16,7 @@ internal sealed partial class ServingLifecycle(
     ServingLoader loader,
     ServingStore serving,
     ReloadService reload,
+    BreakerBoard breakers,
     DecisionLedger ledger,
     BoundEndpoints endpoints,
     RecordPrivacy privacy,
@@ -120,6 +122,7 @@ internal sealed partial class ServingLifecycle(
                 }
             }
 
+            breakers.Commit(snapshot.Breakers!);
             serving.Swap(snapshot);
             reload.Begin(loaded);
             var note = endpoints.Describe(options.Listen.UnixSocket);

@@ -15,6 +15,7 @@ internal sealed partial class ServingLoader(
     SidecarOptions options,
     IConfiguration configuration,
     FilterEngine engine,
+    BreakerBoard breakers,
     BreakerEvents events,
     TimeProvider time,
     ILogger<ServingLoader> logger)
@@ -45,8 +46,7 @@ internal sealed partial class ServingLoader(
         }
 
         Rehearse(policies, classifiers);
-        var guarded = Guard(classifiers, options.Breaker, before: null);
-        return (Bind(policies, classifiers, guarded, options, ConfigRevision(configuration)), []);
+        return (Bind(policies, classifiers, options, ConfigRevision(configuration)), []);
     }
 
     /// <summary>The policies that texts make with the bundles that serve, or every error.</summary>
@@ -64,7 +64,7 @@ internal sealed partial class ServingLoader(
 
     /// <summary>What is to serve after <paramref name="before"/>, on its bundles and sessions. Nothing of it is in effect yet.</summary>
     public LoadedServing Next(LoadedServing before, PolicySnapshot policies, SidecarOptions next, string configRevision) =>
-        Bind(policies, before.Classifiers, Guard(before.Classifiers, next.Breaker, before), next, configRevision);
+        Bind(policies, before.Classifiers, next, configRevision);
 
     public static string ConfigRevision(IConfiguration configuration)
     {
@@ -80,14 +80,14 @@ internal sealed partial class ServingLoader(
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
     }
 
-    private static LoadedServing Bind(
-        PolicySnapshot policies, ClassifierSet classifiers, FrozenDictionary<string, GuardedBundle> guarded, SidecarOptions options, string configRevision) => new(
-        ServingSnapshot.Bind(policies, guarded, configRevision, SidecarSetup.Build, options.Limits.MaxBudgetMicros),
-        policies,
-        classifiers,
-        guarded,
-        options.Breaker,
-        configRevision);
+    // The breakers that stay are the very same; the board keeps what the others know.
+    private LoadedServing Bind(PolicySnapshot policies, ClassifierSet classifiers, SidecarOptions next, string configRevision)
+    {
+        var bundles = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, StringComparer.Ordinal);
+        var guarded = breakers.Prepare(ServingSnapshot.UsesOf(policies, bundles), next.Breaker, options.Chaos);
+        return new LoadedServing(
+            ServingSnapshot.Bind(policies, guarded, configRevision, SidecarSetup.Build, next.Limits.MaxBudgetMicros), policies, classifiers, configRevision);
+    }
 
     // A misspelt name would leave a bundle on other thresholds than somebody believes.
     private IEnumerable<string> UnknownBundles(ClassifierSet classifiers, BreakerOptions breaker)
@@ -105,19 +105,11 @@ internal sealed partial class ServingLoader(
     {
         var guarded = classifiers.Bundles.ToFrozenDictionary(
             static bundle => bundle.Name,
-            bundle => new GuardedBundle(bundle, new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, events, time),
+            bundle => new GuardedBundle(
+                bundle, new BreakerGate(bundle.Name, "", events, time), new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, time),
             StringComparer.Ordinal);
         engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
     }
-
-    // Where thresholds stay, the breaker stays, with its state and its counts; where they change, it begins anew, closed.
-    private FrozenDictionary<string, GuardedBundle> Guard(ClassifierSet classifiers, BreakerOptions breaker, LoadedServing? before) =>
-        classifiers.Bundles.ToFrozenDictionary(
-            static bundle => bundle.Name,
-            bundle => before is not null && breaker.For(bundle.Name).IsSame(before.Breaker.For(bundle.Name))
-                ? before.Guarded[bundle.Name]
-                : new GuardedBundle(bundle, breaker.For(bundle.Name), options.Chaos.For(bundle.Name), events, time),
-            StringComparer.Ordinal);
 
     private void Describe(ModelBundle bundle)
     {
@@ -140,6 +132,4 @@ internal sealed record LoadedServing(
     ServingSnapshot Snapshot,
     PolicySnapshot Policies,
     ClassifierSet Classifiers,
-    FrozenDictionary<string, GuardedBundle> Guarded,
-    BreakerOptions Breaker,
     string ConfigRevision);

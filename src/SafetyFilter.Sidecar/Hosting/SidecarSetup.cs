@@ -117,8 +117,8 @@ internal static class SidecarSetup
         services.AddSingleton(static provider => new BreakerEvents(
             provider.GetRequiredService<ILogger<BreakerEvents>>(),
             provider.GetRequiredService<FilterMetrics>(),
-            (bundle, state, cause, breakDuration) =>
-                provider.GetRequiredService<OperationsJournal>().BreakerChanged(bundle, state, cause, breakDuration) == AppendResult.Appended));
+            change => provider.GetRequiredService<OperationsJournal>().BreakerChanged(change) == AppendResult.Appended));
+        services.AddSingleton(static provider => new BreakerBoard(provider.GetRequiredService<BreakerEvents>(), TimeProvider.System));
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();

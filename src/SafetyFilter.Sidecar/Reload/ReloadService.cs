@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Privacy;
@@ -17,6 +18,7 @@ internal sealed partial class ReloadService(
     ServingSettings settings,
     SettingsFiles files,
     ServingLoader loader,
+    BreakerBoard breakers,
     ServingStore serving,
     RecentDecisions recent,
     DecisionLedger ledger,
@@ -187,6 +189,7 @@ internal sealed partial class ReloadService(
             }
         }
 
+        breakers.Commit(after.Snapshot.Breakers!);
         if (!serving.TryReplace(before.Snapshot, after.Snapshot))
         {
             return "The safety filter is stopping.";

@@ -5,65 +5,48 @@ using SafetyFilter.Observability;
 namespace SafetyFilter.Breaker;
 
 /// <summary>Tells logs, metrics and the ledger when a breaker changes state.</summary>
-/// <param name="record">Keeps it in the ledger; false when there was no room. Called on the request's thread that changed the state.</param>
+/// <param name="record">Keeps it in the ledger; false when there was no room. Called on the thread that changed the state.</param>
 internal sealed partial class BreakerEvents(
-    ILogger<BreakerEvents> logger, FilterMetrics metrics, Func<string, BreakerState, FailureKind, TimeSpan, bool>? record = null)
+    ILogger<BreakerEvents> logger, FilterMetrics metrics, Func<BreakerTransition, bool>? record = null)
 {
-    /// <param name="cause">What opened it last, also when it is half-open or closed now.</param>
-    /// <param name="failure">How the call failed that opened it by failures; else None.</param>
-    public void Changed(string bundle, BreakerState state, BreakerCause cause, FailureKind failure, TimeSpan breakDuration)
+    public void Changed(BreakerTransition change)
     {
-        var tag = TagOf(cause);
-        metrics.BreakerChanged(bundle, state, tag);
-        if (record?.Invoke(bundle, state, failure, breakDuration) is false)
+        var reason = FilterMetrics.TagOf(change.Reason);
+        metrics.BreakerChanged(change);
+        if (record?.Invoke(change) is false)
         {
-            NotRecorded(logger, bundle, state);
+            NotRecorded(logger, change.Bundle, change.Group, change.State);
         }
 
-        switch (state)
+        switch (change.State)
         {
             case BreakerState.Open:
-                Opened(logger, bundle, breakDuration, tag, failure);
+                Opened(logger, change.Bundle, change.Group, change.Break, reason, change.Failure);
                 break;
             case BreakerState.HalfOpen:
-                HalfOpened(logger, bundle, tag);
+                HalfOpened(logger, change.Bundle, change.Group);
                 break;
             case BreakerState.Isolated:
-                Isolated(logger, bundle);
+                Isolated(logger, change.Bundle, change.Group, change.Actor);
                 break;
             default:
-                Closed(logger, bundle, tag);
+                Closed(logger, change.Bundle, change.Group, reason, change.Actor);
                 break;
         }
     }
 
-    public static string TagOf(BreakerCause cause) => cause switch
-    {
-        BreakerCause.Failures => "failures",
-        BreakerCause.SlowCalls => "slow_calls",
-        _ => "operator",
-    };
+    [LoggerMessage(EventIds.BreakerNotRecorded, LogLevel.Warning, "The ledger has no room for the record that the breaker of bundle {Bundle}, group {Group}, is {State} now")]
+    private static partial void NotRecorded(ILogger logger, string bundle, string group, BreakerState state);
 
-    [LoggerMessage(EventIds.BreakerNotRecorded, LogLevel.Warning, "The ledger has no room for the record that the breaker of bundle {Bundle} is {State} now")]
-    private static partial void NotRecorded(ILogger logger, string bundle, BreakerState state);
+    [LoggerMessage(EventIds.BreakerOpened, LogLevel.Warning, "Breaker of bundle {Bundle}, group {Group}, opened for {BreakDuration} after {Reason} (last failure: {Failure}); its classifiers take their fail modes")]
+    private static partial void Opened(ILogger logger, string bundle, string group, TimeSpan breakDuration, string reason, FailureKind failure);
 
-    [LoggerMessage(EventIds.BreakerOpened, LogLevel.Warning, "Breaker of bundle {Bundle} opened for {BreakDuration} after {Cause} (last failure: {Failure}); its classifiers take their fail modes")]
-    private static partial void Opened(ILogger logger, string bundle, TimeSpan breakDuration, string cause, FailureKind failure);
+    [LoggerMessage(EventIds.BreakerHalfOpened, LogLevel.Information, "Breaker of bundle {Bundle}, group {Group}, is half-open; one request at a time tries it")]
+    private static partial void HalfOpened(ILogger logger, string bundle, string group);
 
-    [LoggerMessage(EventIds.BreakerHalfOpened, LogLevel.Information, "Breaker of bundle {Bundle}, open after {Cause}, is half-open; one request at a time tries it")]
-    private static partial void HalfOpened(ILogger logger, string bundle, string cause);
+    [LoggerMessage(EventIds.BreakerClosed, LogLevel.Information, "Breaker of bundle {Bundle}, group {Group}, closed after {Reason} (by: '{Actor}')")]
+    private static partial void Closed(ILogger logger, string bundle, string group, string reason, string actor);
 
-    [LoggerMessage(EventIds.BreakerClosed, LogLevel.Information, "Breaker of bundle {Bundle}, open after {Cause}, closed")]
-    private static partial void Closed(ILogger logger, string bundle, string cause);
-
-    [LoggerMessage(EventIds.BreakerIsolated, LogLevel.Warning, "Bundle {Bundle} is isolated until it is closed by hand; its classifiers take their fail modes")]
-    private static partial void Isolated(ILogger logger, string bundle);
-}
-
-/// <summary>What opened a breaker.</summary>
-internal enum BreakerCause : byte
-{
-    Failures = 1,
-    SlowCalls = 2,
-    Operator = 3,
+    [LoggerMessage(EventIds.BreakerIsolated, LogLevel.Warning, "Bundle {Bundle} is isolated for group {Group} by '{Actor}' until it is closed by hand; its classifiers take their fail modes")]
+    private static partial void Isolated(ILogger logger, string bundle, string group, string actor);
 }

@@ -3,10 +3,12 @@ namespace SafetyFilter.Breaker;
 /// <summary>When a classifier bundle's circuit breaker opens, and for how long. Section <c>Breaker</c>.</summary>
 internal sealed class BreakerOptions : BreakerThresholds
 {
+    private static readonly BreakerOverride NothingOwn = new();
+
     /// <summary>Thresholds of single bundles, by bundle name. What one does not set it takes from the section itself.</summary>
     public Dictionary<string, BreakerOverride> Bundles { get; init; } = new(StringComparer.Ordinal);
 
-    public BreakerThresholds For(string bundle) => Bundles.TryGetValue(bundle, out var own) ? own.Over(this) : this;
+    public BreakerThresholds For(string bundle) => Bundles.GetValueOrDefault(bundle, NothingOwn).Over(this);
 
     /// <summary>Every error at once, in words for whoever wrote the configuration.</summary>
     public IEnumerable<string> Validate()

@@ -63,6 +63,10 @@ internal sealed class BundleChaos
     /// <summary>Share of runs that are delayed by <see cref="Latency"/>. Default 0.</summary>
     public double LatencyRate { get; set; }
 
+    public static bool IsSame(BundleChaos? one, BundleChaos? other) =>
+        (one?.FaultRate, one?.InvalidOutputRate, one?.LatencyRate, one?.Latency)
+        == (other?.FaultRate, other?.InvalidOutputRate, other?.LatencyRate, other?.Latency);
+
     // It holds its thread, as a slow model does.
     internal void Delay(TimeProvider time)
     {

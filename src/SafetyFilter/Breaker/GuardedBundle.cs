@@ -7,11 +7,11 @@ using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Breaker;
 
-/// <summary>A model bundle behind its circuit breaker. Thread-safe.</summary>
+/// <summary>A model bundle behind its circuit breaker, for the surfaces of one group. Thread-safe.</summary>
 /// <remarks>
 /// Only the model's own faults count: an exception, output that is no score, and slowness. A request without a single candidate that
 /// the model can read never reaches the breaker, neither as a failure nor as a success: or whoever sends bad input would
-/// control failing open, keep a breaker from opening by numbers, or close one as its probe.
+/// control failing open, keep a breaker from opening by numbers, or close one as its probe. So does a run that its caller's deadline cut short.
 /// </remarks>
 internal sealed class GuardedBundle
 {
@@ -19,103 +19,72 @@ internal sealed class GuardedBundle
     private const int PageOfSlowCall = 256;
 
     private readonly ModelBundle _bundle;
+    private readonly BreakerGate _gate;
     private readonly BreakerThresholds _thresholds;
     private readonly BundleChaos? _chaos;
-    private readonly BreakerEvents _events;
     private readonly TimeProvider _time;
     private readonly CircuitBreakerManualControl _manual = new();
-    private readonly Lock _manualLock = new();
     private readonly long _slowTicks;
 
-    // Faults on purpose, if any, round a run.
-    private readonly ResiliencePipeline<Call> _run;
+    // Faults on purpose round a run; null without any.
+    private readonly ResiliencePipeline<Call>? _faults;
 
-    // Polly has no rate of slow calls, so there are two breakers, which only look at different things.
-    private readonly ResiliencePipeline<Call> _breakers;
-    private readonly ResiliencePipeline<Call> _closed;
+    // Count results and say when it is too much. Polly has no rate of slow calls, so there are two, which only look at different things.
+    private readonly ResiliencePipeline<Call> _windows;
 
-    // Good trials still missing before it closes; 0: it is closed.
-    private int _trialsLeft;
+    // The gate's closings that the windows have heard of.
+    private int _closings;
 
-    // When the break ends, as a timestamp. Until then a request is turned away without Polly's exception object.
-    private long _openUntil;
-    private volatile bool _isHalfOpen;
-    private volatile bool _isIsolated;
-    private volatile BreakerCause _cause;
-
-    // 1 while a trial runs.
-    private int _trying;
-
-    public GuardedBundle(ModelBundle bundle, BreakerThresholds thresholds, BundleChaos? chaos, BreakerEvents events, TimeProvider time)
+    public GuardedBundle(ModelBundle bundle, BreakerGate gate, BreakerThresholds thresholds, BundleChaos? chaos, TimeProvider time)
     {
-        (_bundle, _thresholds, _chaos, _events, _time) = (bundle, thresholds, chaos, events, time);
+        (_bundle, _gate, _thresholds, _chaos, _time) = (bundle, gate, thresholds, chaos, time);
+        _closings = gate.Closings;
         _slowTicks = (long)(thresholds.SlowCallMicros * 1e-6 * time.TimestampFrequency);
-        var faults = new ResiliencePipelineBuilder<Call> { TimeProvider = time };
-        if (chaos is not null)
+        if (chaos is { FaultRate: > 0 } or { InvalidOutputRate: > 0 })
         {
+            var faults = new ResiliencePipelineBuilder<Call> { TimeProvider = time };
             AddChaos(faults, chaos.FaultRate, FailureKind.Error);
             AddChaos(faults, chaos.InvalidOutputRate, FailureKind.InvalidOutput);
+            _faults = faults.Build();
         }
 
-        _run = faults.Build();
-        var breakers = new ResiliencePipelineBuilder<Call> { TimeProvider = time };
-        AddBreaker(breakers, thresholds.FailureRatio, BreakerCause.Failures);
+        // The inner one hears first: of a call that fails slowly, the failure is what an operator should look at.
+        var windows = new ResiliencePipelineBuilder<Call> { TimeProvider = time };
         if (thresholds.SlowCallMicros > 0)
         {
-            AddBreaker(breakers, thresholds.SlowCallRatio, BreakerCause.SlowCalls);
+            AddWindow(windows, thresholds.SlowCallRatio, BreakerReason.SlowCalls);
         }
 
-        _breakers = breakers.Build();
-        _closed = new ResiliencePipelineBuilder<Call> { TimeProvider = time }.AddPipeline(_breakers).AddPipeline(_run).Build();
+        AddWindow(windows, thresholds.FailureRatio, BreakerReason.Failures);
+        _windows = windows.Build();
     }
 
     public ModelBundle Bundle => _bundle;
 
-    /// <summary>The worse of what failures and slow calls make it.</summary>
-    public BreakerState State =>
-        _isIsolated ? BreakerState.Isolated
-        : Volatile.Read(ref _trialsLeft) == 0 ? BreakerState.Closed
-        : _isHalfOpen ? BreakerState.HalfOpen
-        : BreakerState.Open;
+    public BreakerGate Gate => _gate;
 
-    /// <summary>Turns every call away until <see cref="Close"/>. Calls that run go on.</summary>
-    public void Isolate()
-    {
-        lock (_manualLock)
-        {
-            _isIsolated = true;
-            _manual.IsolateAsync().GetAwaiter().GetResult();
-        }
+    public BreakerThresholds Thresholds => _thresholds;
 
-        _events.Changed(_bundle.Name, BreakerState.Isolated, BreakerCause.Operator, FailureKind.None, TimeSpan.Zero);
-    }
+    public BundleChaos? Chaos => _chaos;
 
-    /// <summary>Closes it, whatever its state, and forgets the calls counted so far.</summary>
-    public void Close()
-    {
-        lock (_manualLock)
-        {
-            _manual.CloseAsync().GetAwaiter().GetResult();
-            _isHalfOpen = false;
-            Volatile.Write(ref _trialsLeft, 0);
-            _isIsolated = false;
-        }
-
-        _events.Changed(_bundle.Name, BreakerState.Closed, BreakerCause.Operator, FailureKind.None, TimeSpan.Zero);
-    }
+    public BreakerState State => _gate.State;
 
     /// <summary>
     /// Scores a batch unless the breaker is open. Never throws. Candidates that alone have no score are marked in
     /// <paramref name="into"/>; when the outcome names a failure, the whole bundle gave none.
     /// </summary>
-    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows)
+    /// <param name="bound">
+    /// What bounds the time of the run. One that ends <see cref="FailureKind.OverBudget"/> is a slow call, but no evidence of anything when
+    /// the caller's own deadline was the bound.
+    /// </param>
+    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, BudgetBound bound = BudgetBound.Policy)
     {
         if (_bundle.Refuses(batch) is not FailureKind.None and var refused)
         {
             return new ScoringOutcome(refused, 0, null);
         }
 
-        if (_isIsolated || (Volatile.Read(ref _trialsLeft) > 0 && _time.GetTimestamp() < Volatile.Read(ref _openUntil)))
+        if (_gate.TurnsAway())
         {
             return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
         }
@@ -126,62 +95,52 @@ internal sealed class GuardedBundle
             return run.Run(into, rows.Span);
         }
 
-        return Volatile.Read(ref _trialsLeft) == 0
-            ? Execute(_closed, run, into, rows, batch.Count).Scoring
-            : Try(run, into, rows, batch.Count);
-    }
-
-    // Polly closes after one probe. So it hears only of the trial that decides: the last good one, or a bad one.
-    private ScoringOutcome Try(PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates)
-    {
-        if (Interlocked.Exchange(ref _trying, 1) == 1)
+        if (!_gate.TryEnter(out var trial))
         {
             return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
         }
 
-        try
+        var call = _faults is null ? Measure(run, into, rows.Span, batch.Count) : Execute(_faults, run, into, rows, batch.Count);
+        Judge(call.Scoring, call.IsSlow, trial, bound);
+        return call.Scoring;
+    }
+
+    /// <summary>Lets the breaker hear how a run ended.</summary>
+    /// <param name="trial">As <see cref="BreakerGate.TryEnter"/> said.</param>
+    internal void Judge(ScoringOutcome outcome, bool isSlow, int trial, BudgetBound bound)
+    {
+        var isEvidence = outcome.Failure != FailureKind.OverBudget || bound != BudgetBound.Deadline;
+        var failure = CauseOf(outcome);
+        if (isEvidence)
         {
-            // The trial before this one may have opened it again since this call looked.
-            if (_isIsolated || (Volatile.Read(ref _trialsLeft) > 0 && _time.GetTimestamp() < Volatile.Read(ref _openUntil)))
-            {
-                return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
-            }
-
-            if (!_isHalfOpen)
-            {
-                _isHalfOpen = true;
-                _events.Changed(_bundle.Name, BreakerState.HalfOpen, _cause, FailureKind.None, TimeSpan.Zero);
-            }
-
-            var trial = Execute(_run, run, into, rows, candidates) with { IsTrial = true };
-            Judge(trial);
-            return trial.Scoring;
+            _gate.CountCall(failure != FailureKind.None, isSlow);
         }
-        finally
+
+        if (trial > 0)
         {
-            Volatile.Write(ref _trying, 0);
+            var verdict = !isEvidence ? TrialVerdict.NoEvidence
+                : failure != FailureKind.None || isSlow ? TrialVerdict.Bad
+                : TrialVerdict.Good;
+            _gate.EndTrial(trial, verdict, _thresholds.TrialCalls, failure, _thresholds.BreakDuration);
+        }
+        else if (isEvidence && _gate.State == BreakerState.Closed)
+        {
+            Count(new Call(outcome, isSlow));
         }
     }
 
-    private void Judge(Call trial)
+    private void Count(Call call)
     {
-        var isGood = !trial.IsSlow && CauseOf(trial.Scoring) == FailureKind.None;
-        var left = Volatile.Read(ref _trialsLeft);
-        if (isGood && left > 1)
+        var closings = _gate.Closings;
+        if (Volatile.Read(ref _closings) != closings && Interlocked.Exchange(ref _closings, closings) != closings)
         {
-            Interlocked.CompareExchange(ref _trialsLeft, left - 1, left);
-            return;
+            _manual.CloseAsync().GetAwaiter().GetResult();
         }
 
         var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
         try
         {
-            var told = Wait(_breakers.ExecuteOutcomeAsync(static (_, call) => ValueTask.FromResult(Outcome.FromResult(call)), context, trial));
-            if (isGood && told.Exception is null && Interlocked.CompareExchange(ref _trialsLeft, 0, left) == left && left > 0)
-            {
-                _isHalfOpen = false;
-                _events.Changed(_bundle.Name, BreakerState.Closed, _cause, FailureKind.None, TimeSpan.Zero);
-            }
+            Wait(_windows.ExecuteOutcomeAsync(static (_, result) => ValueTask.FromResult(Outcome.FromResult(result)), context, call));
         }
         finally
         {
@@ -189,21 +148,16 @@ internal sealed class GuardedBundle
         }
     }
 
-    private Call Execute(ResiliencePipeline<Call> pipeline, PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates)
+    private Call Execute(ResiliencePipeline<Call> faults, PreparedRun run, ScoreTable into, ReadOnlyMemory<int> rows, int candidates)
     {
         var context = ResilienceContextPool.Shared.Get(continueOnCapturedContext: false);
         try
         {
-            var outcome = Wait(pipeline.ExecuteOutcomeAsync(
+            var outcome = Wait(faults.ExecuteOutcomeAsync(
                 static (_, state) => ValueTask.FromResult(Outcome.FromResult(state.Self.Measure(state.Run, state.Into, state.Rows.Span, state.Candidates))),
                 context,
                 (Self: this, Run: run, Into: into, Rows: rows, Candidates: candidates)));
-            return outcome.Exception switch
-            {
-                null => outcome.Result,
-                BrokenCircuitException => new Call(new ScoringOutcome(FailureKind.BreakerOpen, 0, null)),
-                var error => new Call(new ScoringOutcome(FailureKind.Error, 0, error)),
-            };
+            return outcome.Exception is null ? outcome.Result : new Call(new ScoringOutcome(FailureKind.Error, 0, outcome.Exception));
         }
         finally
         {
@@ -215,15 +169,26 @@ internal sealed class GuardedBundle
     {
         var started = _time.GetTimestamp();
         _chaos?.Delay(_time);
-        var outcome = run.Run(into, rows);
-        var isSlow = _slowTicks > 0 && (_time.GetTimestamp() - started) * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates);
+        ScoringOutcome outcome;
+        try
+        {
+            outcome = run.Run(into, rows);
+        }
+        catch (Exception error)
+        {
+            outcome = new ScoringOutcome(FailureKind.Error, 0, error);
+        }
+
+        var isSlow = _slowTicks > 0
+            && (outcome.Failure == FailureKind.OverBudget
+                || (_time.GetTimestamp() - started) * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates));
         return new Call(outcome, isSlow);
     }
 
-    // No strategy waits; only the call that changes the breaker's state may find its event's handler still queued.
+    // No strategy waits; only the call that opens a window may find its event's handler still queued.
     private static Outcome<Call> Wait(ValueTask<Outcome<Call>> call) => call.IsCompleted ? call.Result : call.AsTask().GetAwaiter().GetResult();
 
-    private void AddBreaker(ResiliencePipelineBuilder<Call> builder, double ratio, BreakerCause cause) =>
+    private void AddWindow(ResiliencePipelineBuilder<Call> builder, double ratio, BreakerReason reason) =>
         builder.AddCircuitBreaker(new CircuitBreakerStrategyOptions<Call>
         {
             FailureRatio = ratio,
@@ -231,47 +196,18 @@ internal sealed class GuardedBundle
             SamplingDuration = _thresholds.SamplingDuration,
             BreakDuration = _thresholds.BreakDuration,
             ManualControl = _manual,
-            ShouldHandle = arguments => ValueTask.FromResult(Counts(arguments.Outcome, cause)),
+            ShouldHandle = arguments => ValueTask.FromResult(Counts(arguments.Outcome, reason)),
             OnOpened = arguments =>
             {
-                if (!arguments.IsManual)
-                {
-                    Opened(cause, arguments.Outcome, arguments.BreakDuration);
-                }
-
+                var failure = reason == BreakerReason.Failures ? CauseOf(arguments.Outcome.Result.Scoring) : FailureKind.None;
+                _gate.Open(reason, failure, _thresholds.BreakDuration);
                 return ValueTask.CompletedTask;
             },
         });
 
-    private void Opened(BreakerCause cause, Outcome<Call> outcome, TimeSpan breakDuration)
-    {
-        var failure = outcome.Exception is null ? CauseOf(outcome.Result.Scoring) : FailureKind.None;
-        if (outcome.Result.IsTrial)
-        {
-            // Either breaker opens after a bad trial; what was bad about it is the cause.
-            cause = failure == FailureKind.None ? BreakerCause.SlowCalls : BreakerCause.Failures;
-        }
-
-        failure = cause == BreakerCause.Failures ? failure : FailureKind.None;
-        _cause = cause;
-        _isHalfOpen = false;
-        Volatile.Write(ref _openUntil, _time.GetTimestamp() + (long)(breakDuration.TotalSeconds * _time.TimestampFrequency));
-        Volatile.Write(ref _trialsLeft, _thresholds.TrialCalls);
-        _events.Changed(_bundle.Name, BreakerState.Open, cause, failure, breakDuration);
-    }
-
-    // A trial that is bad in either way opens whichever breaker is on trial. The other breaker's refusal is nobody's fault.
-    private static bool Counts(Outcome<Call> outcome, BreakerCause cause)
-    {
-        if (outcome.Exception is not null)
-        {
-            return cause == BreakerCause.Failures && outcome.Exception is not BrokenCircuitException;
-        }
-
-        var isFault = CauseOf(outcome.Result.Scoring) != FailureKind.None;
-        var isSlow = outcome.Result.IsSlow;
-        return outcome.Result.IsTrial ? isFault || isSlow : cause == BreakerCause.Failures ? isFault : isSlow;
-    }
+    // The other window's refusal is nobody's fault.
+    private static bool Counts(Outcome<Call> outcome, BreakerReason reason) =>
+        outcome.Exception is null && (reason == BreakerReason.Failures ? CauseOf(outcome.Result.Scoring) != FailureKind.None : outcome.Result.IsSlow);
 
     private static FailureKind CauseOf(ScoringOutcome outcome) =>
         outcome.Failure == FailureKind.Error ? FailureKind.Error
@@ -291,5 +227,5 @@ internal sealed class GuardedBundle
         }
     }
 
-    private readonly record struct Call(ScoringOutcome Scoring, bool IsSlow = false, bool IsTrial = false);
+    private readonly record struct Call(ScoringOutcome Scoring, bool IsSlow = false);
 }

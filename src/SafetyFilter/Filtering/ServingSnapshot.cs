@@ -25,20 +25,28 @@ internal sealed class ServingSnapshot
 
     public IEnumerable<SurfacePlan> Plans => _plans.Values;
 
+    /// <summary>What it is bound to, to be committed when it begins to serve; null when it never serves.</summary>
+    public BreakerSet? Breakers { get; private init; }
+
     /// <summary>The surfaces served, in order, for messages to callers.</summary>
     public string Surfaces => string.Join(", ", _plans.Values.Select(static plan => plan.Terms.Surface).Order(StringComparer.Ordinal));
 
     /// <summary>Binds policies to bundles. Every classifier that a policy reads must exist: the policy compiler has seen to that.</summary>
     /// <param name="maxBudgetMicros">The most engine time of any request, whatever its policy says.</param>
     public static ServingSnapshot Bind(
-        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue)
-    {
-        var plans = policies.Surfaces.ToFrozenDictionary(
-            static policy => Encoding.UTF8.GetBytes(policy.Surface),
-            policy => Bind(policy, bundles, configRevision, build, maxBudgetMicros),
-            Utf8Comparer.Instance);
-        return new ServingSnapshot(plans);
-    }
+        PolicySnapshot policies, BreakerSet breakers, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue) =>
+        new(Plan(policies, breakers.Guarded, configRevision, build, maxBudgetMicros)) { Breakers = breakers };
+
+    /// <summary>The same with one breaker for a bundle, whatever the groups.</summary>
+    public static ServingSnapshot Bind(
+        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue) =>
+        new(Plan(policies, (bundle, _) => bundles[bundle], configRevision, build, maxBudgetMicros));
+
+    /// <summary>Which surfaces call for which of the bundles, as the breakers' board wants to know it.</summary>
+    public static IEnumerable<BreakerUse> UsesOf(PolicySnapshot policies, IReadOnlyDictionary<string, ModelBundle> bundles) =>
+        from policy in policies.Surfaces
+        from bundle in policy.Classifiers.Select(BundleOf).Distinct(StringComparer.Ordinal)
+        select new BreakerUse(bundles[bundle], policy.BreakerGroup, policy.Surface);
 
     /// <summary>Opens the keys that the records of its surfaces need.</summary>
     /// <exception cref="LedgerException">A key file cannot be used; says why and what to do.</exception>
@@ -53,14 +61,23 @@ internal sealed class ServingSnapshot
     /// <summary>The plan of a surface, by its UTF-8 name. Allocates nothing.</summary>
     public bool TryGetPlan(ReadOnlySpan<byte> surface, [MaybeNullWhen(false)] out SurfacePlan plan) => _bySurface.TryGetValue(surface, out plan);
 
-    private static SurfacePlan Bind(
-        SurfacePolicy policy, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros)
+    private static FrozenDictionary<byte[], SurfacePlan> Plan(
+        PolicySnapshot policies, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros) =>
+        policies.Surfaces.ToFrozenDictionary(
+            static policy => Encoding.UTF8.GetBytes(policy.Surface),
+            policy => Plan(policy, guarded, configRevision, build, maxBudgetMicros),
+            Utf8Comparer.Instance);
+
+    private static string BundleOf(PolicyClassifier classifier) => classifier.Name[..classifier.Name.IndexOf('/')];
+
+    private static SurfacePlan Plan(
+        SurfacePolicy policy, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros)
     {
         var order = new List<GuardedBundle>();
         var classifiers = ImmutableArray.CreateBuilder<ClassifierSlot>(policy.Classifiers.Length);
         foreach (var classifier in policy.Classifiers)
         {
-            var bundle = bundles[classifier.Name[..classifier.Name.IndexOf('/')]];
+            var bundle = guarded(BundleOf(classifier), policy.BreakerGroup);
             var index = order.IndexOf(bundle);
             if (index < 0)
             {

@@ -9,18 +9,21 @@ internal sealed class OperationsJournal(Spool spool, TimeProvider time)
 {
     private readonly ByteString _streamId = ByteString.CopyFrom(spool.StreamId.ToByteArray(bigEndian: true));
 
-    /// <summary>The breaker of a bundle changed its state. What is not <see cref="AppendResult.Appended"/> was not recorded.</summary>
-    public AppendResult BreakerChanged(string bundle, BreakerState state, FailureKind cause, TimeSpan breakDuration) => spool.Append(
+    /// <summary>A breaker changed its state. What is not <see cref="AppendResult.Appended"/> was not recorded.</summary>
+    public AppendResult BreakerChanged(BreakerTransition change) => spool.Append(
         RecordType.BreakerChange,
         new BreakerChange
         {
             StreamId = _streamId,
             Epoch = spool.Epoch,
             TimeUnixNanos = (ulong)(time.GetUtcNow().UtcDateTime - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick,
-            Bundle = bundle,
-            State = (DecisionRecord.Types.BreakerState)state,
-            Cause = (DecisionRecord.Types.FailureKind)cause,
-            BreakMillis = (ulong)breakDuration.TotalMilliseconds,
+            Bundle = change.Bundle,
+            State = (DecisionRecord.Types.BreakerState)change.State,
+            Cause = (DecisionRecord.Types.FailureKind)change.Failure,
+            BreakMillis = (ulong)change.Break.TotalMilliseconds,
+            Group = change.Group,
+            Actor = change.Actor,
+            Reason = (BreakerChange.Types.Reason)change.Reason,
         }.ToByteArray(),
         out _);
 

@@ -34,7 +34,7 @@ internal sealed class FilterMetrics(Meter meter)
         "safetyfilter.record_shortfalls", "{record}", "Records that show less than their policy meant, by surface and cause");
 
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
-        "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle, new state and cause");
+        "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle, group of surfaces, new state and reason");
 
     private readonly Counter<long> _reloads = meter.CreateCounter<long>(
         "safetyfilter.reloads", "{reload}", "Changes of what serves, by outcome (accepted, refused) and source (file, rpc)");
@@ -81,6 +81,17 @@ internal sealed class FilterMetrics(Meter meter)
         _ => "isolated",
     };
 
+    public static string TagOf(BreakerReason reason) => reason switch
+    {
+        BreakerReason.Failures => "failures",
+        BreakerReason.SlowCalls => "slow_calls",
+        BreakerReason.TrialFailed => "trial_failed",
+        BreakerReason.BreakEnded => "break_ended",
+        BreakerReason.TrialsSucceeded => "trials_succeeded",
+        BreakerReason.Operator => "operator",
+        _ => "reloaded",
+    };
+
     public static string TagOf(Durability durability) => durability switch
     {
         Durability.Memory => "memory",
@@ -125,11 +136,17 @@ internal sealed class FilterMetrics(Meter meter)
     private void FellShort(string surface, string cause) =>
         _shortfalls.Add(1, new KeyValuePair<string, object?>("surface", surface), new KeyValuePair<string, object?>("cause", cause));
 
-    public void BreakerChanged(string bundle, BreakerState state, string cause) => _breakerChanges.Add(
-        1,
-        new KeyValuePair<string, object?>("bundle", bundle),
-        new KeyValuePair<string, object?>("state", TagOf(state)),
-        new KeyValuePair<string, object?>("cause", cause));
+    public void BreakerChanged(BreakerTransition change)
+    {
+        var tags = new TagList
+        {
+            { "bundle", change.Bundle },
+            { "group", change.Group },
+            { "state", TagOf(change.State) },
+            { "reason", TagOf(change.Reason) },
+        };
+        _breakerChanges.Add(1, tags);
+    }
 
     public void Reloaded(bool accepted, string source) => _reloads.Add(
         1, new KeyValuePair<string, object?>("outcome", accepted ? "accepted" : "refused"), new KeyValuePair<string, object?>("source", source));

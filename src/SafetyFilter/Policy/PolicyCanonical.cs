@@ -18,6 +18,9 @@ internal static class PolicyCanonical
         var classifiers = policy.Classifiers
             .OrderBy(c => c.Name.Value, StringComparer.Ordinal)
             .Select(c => $"{Quote(c.Name.Value)}: {{\"fail\": {Quote(c.Fail == FailMode.Closed ? "closed" : "open")}}}");
+
+        // Not where it is the default: revisions from before there were groups stay what they were.
+        var group = policy.BreakerGroup == PolicyParser.DefaultBreakerGroup ? "" : $"\n\"breaker_group\": {Quote(policy.BreakerGroup)},";
         return $$"""
             {
             "schema": {{Quote(PolicyParser.Schema)}},
@@ -26,7 +29,7 @@ internal static class PolicyCanonical
             "surfaces": {{List(policy.Surfaces.Select(s => s.Value).Order(StringComparer.Ordinal))}},
             "purposes": {{List(policy.Purposes.Select(p => p.Value).Order(StringComparer.Ordinal))}},
             "match": {{Quote(policy.Match == MatchMode.First ? "first" : "strongest")}},
-            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},
+            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{group}}
             "classifiers": {
             {{string.Join(",\n", classifiers)}}
             },

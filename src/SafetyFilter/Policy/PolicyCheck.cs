@@ -72,7 +72,7 @@ internal sealed class PolicyCheck(TextWriter output, TextWriter error)
         foreach (var policy in snapshot.Policies)
         {
             output.WriteLine($"{string.Join(", ", policy.Surfaces)}: policy {policy.Name}, revision {policy.Revision[..12]}, owner {policy.Owner}");
-            output.WriteLine($"  serves {string.Join(", ", policy.Purposes)}; {Mode(policy.Match)} match decides; budget {policy.BudgetMicros} us");
+            output.WriteLine($"  serves {string.Join(", ", policy.Purposes)}; {Mode(policy.Match)} match decides; budget {policy.BudgetMicros} us{Group(policy.BreakerGroup)}");
             foreach (var mode in new[] { FailMode.Closed, FailMode.Open })
             {
                 var names = policy.Classifiers.Where(c => c.FailMode == mode).Select(c => c.Name).ToList();
@@ -157,6 +157,7 @@ internal sealed class PolicyCheck(TextWriter output, TextWriter error)
         json.WriteString("owner", policy.Owner);
         json.WriteString("match", Mode(policy.Match));
         json.WriteNumber("budget_us", policy.BudgetMicros);
+        json.WriteString("breaker_group", policy.BreakerGroup);
         json.WriteStartArray("purposes");
         foreach (var purpose in policy.Purposes)
         {
@@ -215,6 +216,8 @@ internal sealed class PolicyCheck(TextWriter output, TextWriter error)
     private static string Count(int count, string what) => count == 1 ? $"1 {what}"
         : what.EndsWith('y') ? $"{count} {what[..^1]}ies"
         : $"{count} {what}s";
+
+    private static string Group(string group) => group == PolicyParser.DefaultBreakerGroup ? "" : $"; breakers of group {group}";
 
     private static string Mode(MatchMode mode) => mode == MatchMode.First ? "first" : "strongest";
 

@@ -79,6 +79,7 @@ internal static class PolicyCompiler
             Surfaces = Sorted(policy.Surfaces),
             Purposes = Sorted(policy.Purposes),
             BudgetMicros = policy.BudgetMicros,
+            BreakerGroup = policy.BreakerGroup,
             Classifiers = classifiers,
             Rules = [SurfacePolicy.DefaultRule, .. rules.Select(rule => rule.Info)],
             ShadowRules = [.. shadows.Select(rule => rule.Info)],

@@ -26,6 +26,7 @@ internal sealed class PolicyConfig
     public required List<Located<string>> Purposes { get; init; }
     public required MatchMode Match { get; init; }
     public required int BudgetMicros { get; init; }
+    public required string BreakerGroup { get; init; }
     public required List<ClassifierConfig> Classifiers { get; init; }
     public required List<RuleConfig> Rules { get; init; }
     public required RecordConfig Record { get; init; }

@@ -8,6 +8,7 @@ internal sealed class PolicyParser
 {
     public const string Schema = "safetyfilter.policy/1";
     public const int DefaultBudgetMicros = 1000;
+    public const string DefaultBreakerGroup = "default";
     public const string DefaultPurpose = "recommendation";
     public const Severity DefaultSeverity = Severity.Medium;
     public const int MaxRules = 1000;
@@ -61,7 +62,7 @@ internal sealed class PolicyParser
         // First, so that every error of this policy can name the owner.
         var owner = _reader.Required(map, "owner", "the policy", "Name the team that answers for it.") is { } node ? _reader.Text(node, "'owner'", 128) ?? "" : "";
         _errors.Owner = owner;
-        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "classifiers", "rules", "record");
+        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "breaker_group", "classifiers", "rules", "record");
         if (map.Find("schema") is { } schema && YamlReader.Written(schema) != Schema)
         {
             _errors.Add(schema.At, YamlReader.Written(schema), $"'schema' is {YamlReader.Describe(schema)}", $"This version reads '{Schema}'.");
@@ -78,6 +79,7 @@ internal sealed class PolicyParser
             Purposes = Names(map, "purposes", "purpose") ?? [new Located<string>(DefaultPurpose, map.At)],
             Match = map.Find("match") is { } match ? _reader.OneOf(match, "'match'", ("strongest", MatchMode.Strongest), ("first", MatchMode.First)) ?? default : default,
             BudgetMicros = map.Find("budget_us") is { } budget ? _reader.Integer(budget, "'budget_us'", 50, 1_000_000) ?? 0 : DefaultBudgetMicros,
+            BreakerGroup = map.Find("breaker_group") is { } group ? _reader.Name(group, "'breaker_group'") ?? "" : DefaultBreakerGroup,
             Classifiers = ReadClassifiers(map),
             Rules = ReadRules(map),
             Record = map.Find("record") is { } record ? new RecordParser(_reader).Read(record) : RecordConfig.Default,

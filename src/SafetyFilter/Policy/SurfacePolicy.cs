@@ -29,6 +29,7 @@ internal sealed record PolicyDefinition
     public required ImmutableArray<string> Surfaces { get; init; }
     public required ImmutableArray<string> Purposes { get; init; }
     public required int BudgetMicros { get; init; }
+    public required string BreakerGroup { get; init; }
     public required ImmutableArray<PolicyClassifier> Classifiers { get; init; }
     public required ImmutableArray<RuleInfo> Rules { get; init; }
     public required ImmutableArray<RuleInfo> ShadowRules { get; init; }
@@ -64,6 +65,9 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
     public ImmutableArray<string> Purposes => policy.Purposes;
 
     public int BudgetMicros => policy.BudgetMicros;
+
+    /// <summary>Surfaces of one group share the circuit breakers of their bundles.</summary>
+    public string BreakerGroup => policy.BreakerGroup;
 
     /// <summary>In the order of their names.</summary>
     public ImmutableArray<PolicyClassifier> Classifiers => policy.Classifiers;

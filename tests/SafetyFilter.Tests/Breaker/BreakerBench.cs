@@ -40,7 +40,7 @@ internal sealed class BreakerBench : IDisposable
             }
         });
         _listener.Start();
-        Guarded = new GuardedBundle(_bundle, thresholds, chaos, new BreakerEvents(Log, new FilterMetrics(_meter)), Time);
+        Guarded = new GuardedBundle(_bundle, new BreakerGate(_bundle.Name, "shorts", new BreakerEvents(Log, new FilterMetrics(_meter)), Time), thresholds, chaos, Time);
     }
 
     public SteppingTime Time { get; } = new();

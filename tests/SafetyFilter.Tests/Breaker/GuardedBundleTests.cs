@@ -206,11 +206,11 @@ public sealed class GuardedBundleTests
         bench.Good();
 
         Assert.Equal(
-            ["open cause=failures", "half_open cause=failures", "closed cause=failures"],
-            bench.Transitions.Select(static line => line["1 safetyfilter.breaker.transitions bundle=roots state=".Length..]));
+            ["open reason=failures", "half_open reason=break_ended", "closed reason=trials_succeeded"],
+            bench.Transitions.Select(static line => line["1 safetyfilter.breaker.transitions bundle=roots group=shorts state=".Length..]));
         Assert.Equal(
             [EventIds.BreakerOpened, EventIds.BreakerHalfOpened, EventIds.BreakerClosed], bench.Log.Entries.Select(static entry => entry.Id));
         Assert.Equal(
-            "Breaker of bundle roots opened for 00:00:05 after failures (last failure: InvalidOutput); its classifiers take their fail modes", bench.Log.Entries[0].Text);
+            "Breaker of bundle roots, group shorts, opened for 00:00:05 after failures (last failure: InvalidOutput); its classifiers take their fail modes", bench.Log.Entries[0].Text);
     }
 }

@@ -19,7 +19,7 @@ public sealed class SlowCallTests
 
         Assert.Equal(BreakerState.Open, bench.Guarded.State);
         Assert.Equal(FailureKind.BreakerOpen, bench.Good().Failure);
-        Assert.EndsWith("state=open cause=slow_calls", Assert.Single(bench.Transitions), StringComparison.Ordinal);
+        Assert.EndsWith("state=open reason=slow_calls", Assert.Single(bench.Transitions), StringComparison.Ordinal);
         Assert.Contains("after slow_calls", bench.Log.Entries[0].Text, StringComparison.Ordinal);
     }
 
@@ -54,6 +54,48 @@ public sealed class SlowCallTests
         }
 
         Assert.Equal(opens ? BreakerState.Open : BreakerState.Closed, bench.Guarded.State);
+    }
+
+    [Fact]
+    public void Score_CallsThatFailSlowly_AreOneOpeningByFailures()
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        bench.Time.Step = Over;
+        for (var call = 0; call < 4; call++)
+        {
+            bench.Bad();
+        }
+
+        Assert.EndsWith("state=open reason=failures", Assert.Single(bench.Transitions), StringComparison.Ordinal);
+        Assert.Equal((4, 4, 4), (bench.Guarded.Gate.Calls, bench.Guarded.Gate.Failures, bench.Guarded.Gate.SlowCalls));
+    }
+
+    [Theory]
+    [InlineData((int)BudgetBound.Policy, 4, true)]
+    [InlineData((int)BudgetBound.Server, 4, true)]
+    [InlineData((int)BudgetBound.Deadline, 0, false)]
+    public void Judge_RunsCutShort_CountUnlessTheCallersDeadlineDidIt(int bound, int counted, bool opens)
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        for (var call = 0; call < 4; call++)
+        {
+            bench.Guarded.Judge(new(FailureKind.OverBudget, 0, null), isSlow: true, trial: 0, (BudgetBound)bound);
+        }
+
+        Assert.Equal((counted, opens ? BreakerState.Open : BreakerState.Closed), (bench.Guarded.Gate.Calls, bench.Guarded.State));
+    }
+
+    [Fact]
+    public void Judge_ATrialCutShortByItsCallersDeadline_LeavesTheTrialToAnother()
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        bench.Open();
+        bench.Time.Advance(TimeSpan.FromSeconds(5));
+        Assert.True(bench.Guarded.Gate.TryEnter(out var trial));
+        bench.Guarded.Judge(new(FailureKind.OverBudget, 0, null), isSlow: true, trial, BudgetBound.Deadline);
+        Assert.Equal(BreakerState.HalfOpen, bench.Guarded.State);
+        bench.Good();
+        Assert.Equal(BreakerState.Closed, bench.Guarded.State);
     }
 
     [Fact]

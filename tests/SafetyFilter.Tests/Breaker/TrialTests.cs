@@ -43,7 +43,8 @@ public sealed class TrialTests
 
         _ = slow ? bench.Slow(TimeSpan.FromMilliseconds(6)) : bench.Bad();
         Assert.Equal(BreakerState.Open, bench.Guarded.State);
-        Assert.EndsWith(slow ? "cause=slow_calls" : "cause=failures", bench.Transitions[^1], StringComparison.Ordinal);
+        Assert.EndsWith("state=open reason=trial_failed", bench.Transitions[^1], StringComparison.Ordinal);
+        Assert.Contains(slow ? "(last failure: None)" : "(last failure: InvalidOutput)", bench.Log.Entries[^1].Text, StringComparison.Ordinal);
         bench.Time.Advance(TimeSpan.FromSeconds(4.9));
         Assert.Equal(Refused, bench.Good());
         bench.Time.Advance(TimeSpan.FromSeconds(0.1));
@@ -89,15 +90,15 @@ public sealed class TrialTests
     public void Isolate_Closed_TurnsCallsAwayUntilClosedByHand()
     {
         using var bench = new BreakerBench(BreakerBench.FourCalls);
-        bench.Guarded.Isolate();
+        bench.Guarded.Gate.Isolate("ada");
         Assert.Equal(BreakerState.Isolated, bench.Guarded.State);
         bench.Time.Advance(TimeSpan.FromDays(2));
         Assert.Equal(Refused, bench.Good());
-        bench.Guarded.Close();
+        bench.Guarded.Gate.Close("ada");
         Assert.Equal((BreakerState.Closed, default), (bench.Guarded.State, bench.Good()));
         Assert.Equal(
-            ["isolated cause=operator", "closed cause=operator"],
-            bench.Transitions.Select(static line => line["1 safetyfilter.breaker.transitions bundle=roots state=".Length..]));
+            ["isolated reason=operator", "closed reason=operator"],
+            bench.Transitions.Select(static line => line["1 safetyfilter.breaker.transitions bundle=roots group=shorts state=".Length..]));
     }
 
     [Fact]
@@ -108,7 +109,7 @@ public sealed class TrialTests
         {
             if (id == EventIds.BreakerHalfOpened)
             {
-                bench.Guarded.Isolate();
+                bench.Guarded.Gate.Isolate("ada");
             }
         };
         bench.Bad();
@@ -120,7 +121,7 @@ public sealed class TrialTests
     {
         using var bench = new BreakerBench(BreakerBench.FourCalls);
         bench.Open();
-        bench.Guarded.Close();
+        bench.Guarded.Gate.Close("ada");
         Assert.Equal(default, bench.Good());
         bench.Bad();
         bench.Bad();

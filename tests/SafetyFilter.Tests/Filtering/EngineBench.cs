@@ -45,7 +45,8 @@ internal sealed class EngineBench : IDisposable
         var events = new BreakerEvents(new EventLog(), _metrics);
         Bundles = _classifiers.Bundles.ToFrozenDictionary(
             static bundle => bundle.Name,
-            bundle => new GuardedBundle(bundle, new BreakerOptions(), chaos?.For(bundle.Name), events, TimeProvider.System),
+            bundle => new GuardedBundle(
+                bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), new BreakerOptions(), chaos?.For(bundle.Name), TimeProvider.System),
             StringComparer.Ordinal);
         var options = new SpoolOptions
         {

@@ -58,8 +58,21 @@ public sealed class PolicySnapshotTests
     [InlineData("reason: R", "reason: R, expires: 2027-12-31")]
     [InlineData("owner: team", "owner: team\nmatch: first")]
     [InlineData("owner: team", "owner: team\nbudget_us: 999")]
+    [InlineData("owner: team", "owner: team\nbreaker_group: shorts")]
     public void Revision_AnotherPolicy_IsAnother(string from, string to) =>
         Assert.NotEqual(Snapshot(Plain).Surfaces[0].Revision, Snapshot(Plain.Replace(from, to, StringComparison.Ordinal)).Surfaces[0].Revision);
+
+    [Fact]
+    public void Canonical_BreakerGroup_IsWrittenOnlyWhereItIsNotTheDefault()
+    {
+        var plain = Snapshot(Plain).Surfaces[0];
+        var spelled = Snapshot(Plain.Replace("owner: team", "owner: team\nbreaker_group: default", StringComparison.Ordinal)).Surfaces[0];
+        var own = Snapshot(Plain.Replace("owner: team", "owner: team\nbreaker_group: shorts", StringComparison.Ordinal)).Surfaces[0];
+        Assert.Equal(("default", "default", "shorts"), (plain.BreakerGroup, spelled.BreakerGroup, own.BreakerGroup));
+        Assert.Equal((plain.Canonical, plain.Revision), (spelled.Canonical, spelled.Revision));
+        Assert.Contains("\"budget_us\": 1000,\n\"breaker_group\": \"shorts\",\n\"classifiers\": {", own.Canonical, StringComparison.Ordinal);
+        Assert.Equal((own.Revision, "shorts"), (Snapshot(own.Canonical).Surfaces[0].Revision, Snapshot(own.Canonical).Surfaces[0].BreakerGroup));
+    }
 
     [Fact]
     public void Canonical_IsThisText()
