@@ -6,8 +6,17 @@ internal static class SettingKeys
     public const string Kafka = "Ledger:Kafka:";
     private const string LogLevelSection = "LogLevel:";
 
-    private static readonly string[] Secret = ["password", "secret", "token", "credential", "pem", "jaas", "oauthbearer"];
+    private const string ProducerSection = Kafka + "Producer:";
+
+    private static readonly string[] Secret = ["password", "secret", "token", "credential"];
     private static readonly string[] Place = ["file", "location", "folder", "url", "endpoint"];
+
+    // Of librdkafka's settings. All others are hidden: a misspelt sasl.password is no known secret but has one for its value.
+    private static readonly string[] Harmless =
+    [
+        "batch.", "broker.", "client.", "compression.", "connections.", "debug", "linger.", "message.", "metadata.", "queue.", "reconnect.", "request.",
+        "retries", "retry.", "sasl.mechanism", "sasl.username", "security.protocol", "socket.", "statistics.", "topic.",
+    ];
 
     /// <summary>Everything else needs a restart. Whether Kafka is on at all decides how the spool is opened, so that does too.</summary>
     public static bool IsReloadable(string key, bool isKafkaSwitched) =>
@@ -19,12 +28,13 @@ internal static class SettingKeys
 
     public static bool IsIn(string key, string section) => Is(key, section) || Begins(key, section + ":");
 
-    /// <summary>The value, or *** where its name says that it is a secret itself and not the place of one.</summary>
+    /// <summary>The value, or *** where it is or may be a secret itself and not the place of one.</summary>
     public static string Shown(string key, string value)
     {
         var name = key[(key.LastIndexOf(':') + 1)..];
-        var isSecret = Array.Exists(Secret, word => name.Contains(word, StringComparison.OrdinalIgnoreCase))
-            || (name.EndsWith("key", StringComparison.OrdinalIgnoreCase) && Begins(key, Kafka));
+        var isSecret = Begins(key, ProducerSection)
+            ? !Array.Exists(Harmless, start => Begins(name, start))
+            : Array.Exists(Secret, word => name.Contains(word, StringComparison.OrdinalIgnoreCase));
         return isSecret && !Array.Exists(Place, end => name.EndsWith(end, StringComparison.OrdinalIgnoreCase)) ? "***" : value;
     }
 

@@ -80,6 +80,9 @@ public sealed class SettingsFilesTests : IDisposable
     [InlineData("Ledger:Kafka:Producer:ssl.key.pem", "***")]
     [InlineData("Ledger:Kafka:Producer:sasl.oauthbearer.client.secret", "***")]
     [InlineData("Ledger:Kafka:Producer:ssl.key.location", "value")]
+    [InlineData("Ledger:Kafka:Producer:sasl.pasword", "***")]
+    [InlineData("Ledger:Kafka:Producer:security.protocol", "value")]
+    [InlineData("Somewhere:ApiToken", "***")]
     [InlineData("Operations:TokensFile", "value")]
     [InlineData("Breaker:FailureRatio", "value")]
     public void Shown_Setting_HidesWhatIsItselfASecret(string key, string shown) => Assert.Equal(shown, SettingKeys.Shown(key, "value"));
