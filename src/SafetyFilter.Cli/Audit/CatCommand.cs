@@ -97,6 +97,7 @@ internal static class CatCommand
         RecordType.Withdrawal => "withdrawal",
         RecordType.Activation => "activation",
         RecordType.BreakerChange => "breaker",
+        RecordType.Change => "change",
         RecordType.Shed => "shed",
         _ => string.Create(CultureInfo.InvariantCulture, $"record-{(int)type}"),
     };
@@ -116,6 +117,7 @@ internal static class CatCommand
                 RecordType.Withdrawal => Withdrawal.Parser.ParseFrom(record),
                 RecordType.Activation => Activation.Parser.ParseFrom(record),
                 RecordType.BreakerChange => BreakerChange.Parser.ParseFrom(record),
+                RecordType.Change => Change.Parser.ParseFrom(record),
                 RecordType.Shed => Shed.Parser.ParseFrom(record),
                 _ => null,
             };

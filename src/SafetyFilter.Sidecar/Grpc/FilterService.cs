@@ -143,7 +143,7 @@ internal sealed partial class FilterService(
         receipt = default;
         try
         {
-            limits.Bound(call.Decision, deadline, time.GetUtcNow());
+            RequestLimits.Bound(call.Decision, deadline, time.GetUtcNow());
             var refusal = engine.Decide(call.Decision, call.Record, out receipt);
             if (refusal is not null)
             {

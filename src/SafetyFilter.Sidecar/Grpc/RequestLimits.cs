@@ -25,16 +25,18 @@ internal sealed class RequestLimits
     /// </summary>
     public TimeSpan MaxBudget { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>Tells a decision the most budget that its caller and this server allow; the policy may allow less.</summary>
+    /// <summary><see cref="MaxBudget"/> as the engine counts.</summary>
+    public uint MaxBudgetMicros => (uint)(MaxBudget.Ticks / TimeSpan.TicksPerMicrosecond);
+
+    /// <summary>Tells a decision the most budget that its caller allows; the engine adds what server and policy allow.</summary>
     /// <param name="decision">Gets the budget and what bounded it.</param>
     /// <param name="deadline">The call's, UTC. One that is absent or unreadable is <see cref="DateTime.MaxValue"/>. A stream's bounds each of its requests.</param>
     /// <param name="now">The time at which the decision begins.</param>
-    public void Bound(Decision decision, DateTime deadline, DateTimeOffset now)
+    public static void Bound(Decision decision, DateTime deadline, DateTimeOffset now)
     {
-        var left = deadline == DateTime.MaxValue ? TimeSpan.MaxValue : deadline - now.UtcDateTime;
-        var isDeadline = left < MaxBudget;
-        decision.BudgetBound = isDeadline ? BudgetBound.Deadline : BudgetBound.Server;
-        decision.BudgetMicros = (uint)Math.Max(0, (isDeadline ? left : MaxBudget).Ticks / TimeSpan.TicksPerMicrosecond);
+        var micros = deadline == DateTime.MaxValue ? uint.MaxValue : (deadline - now.UtcDateTime).Ticks / TimeSpan.TicksPerMicrosecond;
+        decision.BudgetBound = BudgetBound.Deadline;
+        decision.BudgetMicros = (uint)Math.Clamp(micros, 0, uint.MaxValue);
     }
 
     /// <summary>Every error at once, in words for whoever wrote the configuration.</summary>

@@ -1,9 +1,9 @@
-using Google.Protobuf;
 using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
+using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -15,15 +15,16 @@ internal sealed partial class ServingLifecycle(
     SidecarOptions options,
     ServingLoader loader,
     ServingStore serving,
+    ReloadService reload,
     BreakerBoard breakers,
     DecisionLedger ledger,
     BoundEndpoints endpoints,
     RecordPrivacy privacy,
     ServingArchive archive,
+    ActivationLog activations,
     Grpc.OpenStreams streams,
     Admission.ShedReport shed,
     IHostApplicationLifetime lifetime,
-    TimeProvider time,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
     private readonly CancellationTokenSource _drained = new();
@@ -104,8 +105,8 @@ internal sealed partial class ServingLifecycle(
     {
         try
         {
-            var (snapshot, errors) = loader.Load();
-            if (snapshot is null)
+            var (loaded, errors) = loader.Load();
+            if (loaded?.Snapshot is not { } snapshot)
             {
                 Fail(errors);
                 return;
@@ -114,9 +115,18 @@ internal sealed partial class ServingLifecycle(
             // Before the first decision: a stream says which policy decided before it says what it decided.
             snapshot.Prepare(privacy);
             archive.KeepPolicies(snapshot);
-            Activate(snapshot);
+            foreach (var policy in loaded.Policies.Policies)
+            {
+                var announced = activations.Announce(snapshot, policy.Revision);
+                if (announced != AppendResult.Appended)
+                {
+                    throw new LedgerException($"The ledger does not take the record that policy '{policy.Name}' begins to serve ({announced}). Free space for the spool.");
+                }
+            }
+
             breakers.Commit(snapshot.Breakers!);
             serving.Swap(snapshot);
+            reload.Begin(loaded);
             var note = endpoints.Describe(options.Listen.UnixSocket);
             if (options.Listen.ReadyFile.Length > 0)
             {
@@ -138,27 +148,6 @@ internal sealed partial class ServingLifecycle(
     }
 
     public void Dispose() => _drained.Dispose();
-
-    private void Activate(ServingSnapshot snapshot)
-    {
-        var spool = ledger.Spool;
-        foreach (var activation in Activations.Of(snapshot, spool.StreamId, spool.Epoch, time))
-        {
-            var appended = spool.Append(RecordType.Activation, activation.ToByteArray(), out _);
-            if (appended == AppendResult.TooLarge)
-            {
-                // The archive has its text, under the revision.
-                ActivationWithoutText(logger, activation.Policy, activation.PolicyRevision);
-                activation.Canonical = "";
-                appended = spool.Append(RecordType.Activation, activation.ToByteArray(), out _);
-            }
-
-            if (appended != AppendResult.Appended)
-            {
-                throw new LedgerException($"The ledger does not take the record that policy '{activation.Policy}' begins to serve ({appended}). Free space for the spool.");
-            }
-        }
-    }
 
     private void RemoveReadyFile()
     {
@@ -184,10 +173,6 @@ internal sealed partial class ServingLifecycle(
 
     [LoggerMessage(EventIds.LoadFailed, LogLevel.Critical, "Cannot serve: {Error}")]
     private static partial void LoadFailed(ILogger logger, string error);
-
-    [LoggerMessage(EventIds.LedgerActivationWithoutText, LogLevel.Warning,
-        "The text of policy {Policy}, revision {Revision}, does not fit a record (Ledger:Spool:MaxRecordBytes); only the archive has it")]
-    private static partial void ActivationWithoutText(ILogger logger, string policy, string revision);
 
     [LoggerMessage(EventIds.Draining, LogLevel.Information, "Draining: health says NOT_SERVING, the listeners close after {Delay}")]
     private static partial void Draining(ILogger logger, TimeSpan delay);

@@ -1,4 +1,5 @@
 using System.Collections.Frozen;
+using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
 using SafetyFilter.Breaker;
@@ -9,7 +10,7 @@ using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
-/// <summary>Loads models and policies from their folders into one serving snapshot.</summary>
+/// <summary>Makes serving snapshots: from the folders of models and policies at start, and from other texts of policies and settings later.</summary>
 internal sealed partial class ServingLoader(
     SidecarOptions options,
     IConfiguration configuration,
@@ -22,8 +23,8 @@ internal sealed partial class ServingLoader(
     // What else is configured does not change what is decided.
     private static readonly string[] DecidingSections = ["Limits", "Breaker", "Chaos", "LastKnown"];
 
-    /// <summary>The snapshot, or every error of the models and then of the policies.</summary>
-    public (ServingSnapshot? Snapshot, IReadOnlyList<string> Errors) Load()
+    /// <summary>What serves, or every error of the models and then of the policies.</summary>
+    public (LoadedServing? Loaded, IReadOnlyList<string> Errors) Load()
     {
         var models = ClassifierSet.Load(options.Models.FullPath, BundleLimits.Default, time);
         if (models.Value is not { } classifiers)
@@ -31,67 +32,41 @@ internal sealed partial class ServingLoader(
             return (null, [.. models.Errors.Select(static error => error.ToString())]);
         }
 
-        var (policies, errors) = LoadPolicies(classifiers);
-        errors = [.. UnknownBundles(classifiers), .. errors];
-        if (policies is null || errors.Count > 0)
+        var (sources, unreadable) = PolicySource.ReadFolder(options.Policies.FullPath);
+        var (policies, errors) = Compile(classifiers, options.Breaker, sources, unreadable);
+        if (policies is null)
         {
             classifiers.Dispose();
             return (null, errors);
         }
 
-        Rehearse(policies, classifiers);
-        var bundles = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, StringComparer.Ordinal);
         foreach (var bundle in classifiers.Bundles)
         {
-            Tell(bundle);
+            Describe(bundle);
         }
 
-        var guarded = breakers.Prepare(ServingSnapshot.UsesOf(policies, bundles), options.Breaker, options.Chaos);
-        return (ServingSnapshot.Bind(policies, guarded, ConfigRevision(), SidecarSetup.Build), []);
+        Rehearse(policies, classifiers);
+        return (Bind(policies, classifiers, options, ConfigRevision(configuration)), []);
     }
 
-    // A misspelt name would leave a bundle on other thresholds than somebody believes.
-    private IEnumerable<string> UnknownBundles(ClassifierSet classifiers)
+    /// <summary>The policies that texts make with the bundles that serve, or every error.</summary>
+    public (PolicySnapshot? Policies, IReadOnlyList<string> Errors) Compile(
+        ClassifierSet classifiers, BreakerOptions breaker, ImmutableArray<PolicySource> sources, ImmutableArray<PolicyError> unreadable)
     {
-        var loaded = classifiers.Bundles.Select(static bundle => bundle.Name).ToHashSet(StringComparer.Ordinal);
-        var named = options.Breaker.Bundles.Keys.Select(static name => ("Breaker", name)).Concat(options.Chaos.Bundles.Keys.Select(static name => ("Chaos", name)));
-        foreach (var (section, name) in named.Where(pair => !loaded.Contains(pair.name)))
-        {
-            yield return $"{section}:Bundles:{name} names no loaded bundle. Use one of: {string.Join(", ", loaded.Order(StringComparer.Ordinal))}.";
-        }
-    }
-
-    private (PolicySnapshot? Snapshot, IReadOnlyList<string> Errors) LoadPolicies(ClassifierSet classifiers)
-    {
-        var (sources, unreadable) = PolicySource.ReadFolder(options.Policies.FullPath);
         var compiled = PolicyCompiler.Compile(sources, classifiers.PolicyTerms(), time.GetUtcNow());
-        return unreadable.IsEmpty
-            ? (compiled.Snapshot, [.. compiled.Errors.Select(static error => error.ToString())])
-            : (null, [.. unreadable.Concat(compiled.Errors).Select(static error => error.ToString())]);
+        List<string> errors =
+        [
+            .. UnknownBundles(classifiers, breaker),
+            .. unreadable.Concat(compiled.Errors).Select(static error => error.ToString()),
+        ];
+        return (errors.Count == 0 ? compiled.Snapshot : null, errors);
     }
 
-    // On breakers of its own that never open: a rehearsal must neither open nor close those that serve, nor tell of it.
-    private void Rehearse(PolicySnapshot policies, ClassifierSet classifiers)
-    {
-        var guarded = classifiers.Bundles.ToFrozenDictionary(
-            static bundle => bundle.Name,
-            bundle => new GuardedBundle(
-                bundle, new BreakerGate(bundle.Name, "", events, time), new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, time),
-            StringComparer.Ordinal);
-        engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
-    }
+    /// <summary>What is to serve after <paramref name="before"/>, on its bundles and sessions. Nothing of it is in effect yet.</summary>
+    public LoadedServing Next(LoadedServing before, PolicySnapshot policies, SidecarOptions next, string configRevision) =>
+        Bind(policies, before.Classifiers, next, configRevision);
 
-    private void Tell(ModelBundle bundle)
-    {
-        BundleLoaded(logger, bundle.Name, bundle.Version, Convert.ToHexStringLower(bundle.ModelSha256.Span));
-        var chaos = options.Chaos.For(bundle.Name);
-        if (chaos is not null)
-        {
-            ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate, chaos.LatencyRate, chaos.Latency);
-        }
-    }
-
-    private string ConfigRevision()
+    public static string ConfigRevision(IConfiguration configuration)
     {
         var text = new StringBuilder();
         foreach (var section in DecidingSections)
@@ -105,9 +80,56 @@ internal sealed partial class ServingLoader(
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
     }
 
+    // The breakers that stay are the very same; the board keeps what the others know.
+    private LoadedServing Bind(PolicySnapshot policies, ClassifierSet classifiers, SidecarOptions next, string configRevision)
+    {
+        var bundles = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, StringComparer.Ordinal);
+        var guarded = breakers.Prepare(ServingSnapshot.UsesOf(policies, bundles), next.Breaker, options.Chaos);
+        return new LoadedServing(
+            ServingSnapshot.Bind(policies, guarded, configRevision, SidecarSetup.Build, next.Limits.MaxBudgetMicros), policies, classifiers, configRevision);
+    }
+
+    // A misspelt name would leave a bundle on other thresholds than somebody believes.
+    private IEnumerable<string> UnknownBundles(ClassifierSet classifiers, BreakerOptions breaker)
+    {
+        var loaded = classifiers.Bundles.Select(static bundle => bundle.Name).ToHashSet(StringComparer.Ordinal);
+        var named = breaker.Bundles.Keys.Select(static name => ("Breaker", name)).Concat(options.Chaos.Bundles.Keys.Select(static name => ("Chaos", name)));
+        foreach (var (section, name) in named.Where(pair => !loaded.Contains(pair.name)))
+        {
+            yield return $"{section}:Bundles:{name} names no loaded bundle. Use one of: {string.Join(", ", loaded.Order(StringComparer.Ordinal))}.";
+        }
+    }
+
+    // On breakers of its own that never open: a rehearsal must neither open nor close those that serve, nor tell of it.
+    private void Rehearse(PolicySnapshot policies, ClassifierSet classifiers)
+    {
+        var guarded = classifiers.Bundles.ToFrozenDictionary(
+            static bundle => bundle.Name,
+            bundle => new GuardedBundle(
+                bundle, new BreakerGate(bundle.Name, "", events, time), new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, time),
+            StringComparer.Ordinal);
+        engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
+    }
+
+    private void Describe(ModelBundle bundle)
+    {
+        BundleLoaded(logger, bundle.Name, bundle.Version, Convert.ToHexStringLower(bundle.ModelSha256.Span));
+        if (options.Chaos.For(bundle.Name) is { } chaos)
+        {
+            ChaosEnabled(logger, bundle.Name, chaos.FaultRate, chaos.InvalidOutputRate, chaos.LatencyRate, chaos.Latency);
+        }
+    }
+
     [LoggerMessage(EventIds.BundleLoaded, LogLevel.Information, "Loaded bundle {Bundle} {Version} (model {ModelSha256})")]
     private static partial void BundleLoaded(ILogger logger, string bundle, string version, string modelSha256);
 
     [LoggerMessage(EventIds.ChaosEnabled, LogLevel.Warning, "Chaos is on for bundle {Bundle}: {FaultRate} of its calls fail, {InvalidOutputRate} give no valid output, {LatencyRate} are {Latency} slower")]
     private static partial void ChaosEnabled(ILogger logger, string bundle, double faultRate, double invalidOutputRate, double latencyRate, TimeSpan latency);
 }
+
+/// <summary>What serves, and what it was made of. Immutable.</summary>
+internal sealed record LoadedServing(
+    ServingSnapshot Snapshot,
+    PolicySnapshot Policies,
+    ClassifierSet Classifiers,
+    string ConfigRevision);

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using SafetyFilter.Ledger;
+using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -22,7 +23,16 @@ public static class SidecarHost
             Args = args,
             ContentRootPath = AppContext.BaseDirectory,
         });
-        if (!TryReadOptions(builder, out var options, out var errors))
+        var files = SettingsFiles.Insert(builder.Configuration, args, AppContext.BaseDirectory, builder.Environment.EnvironmentName);
+        var (settings, errors) = files.Merge(files.Read());
+        if (settings is null)
+        {
+            return Complain(errors, WrongSettings);
+        }
+
+        files.Publish(settings);
+        (var options, errors) = SidecarOptions.Read(SettingsFiles.Bindable(settings), builder.Environment.IsProduction());
+        if (options is null)
         {
             return Complain(errors, WrongSettings);
         }
@@ -32,7 +42,7 @@ public static class SidecarHost
             // A limit on the size of files (ulimit -f) is met like a full disk, by the error of the write; by default it ends the process.
             using var limit = PosixSignalRegistration.Create(FileTooLarge, static signal => signal.Cancel = true);
             using var socket = UnixSocketClaim.Take(options.Listen.UnixSocket);
-            builder.AddSidecar(options);
+            builder.AddSidecar(options, files, settings);
             bring?.Invoke(builder.Services);
             await using var app = builder.Build();
 
@@ -47,23 +57,6 @@ public static class SidecarHost
         {
             return Complain([error.Message], CouldNotServe);
         }
-    }
-
-    private static bool TryReadOptions(WebApplicationBuilder builder, out SidecarOptions options, out IReadOnlyList<string> errors)
-    {
-        options = new SidecarOptions();
-        try
-        {
-            builder.Configuration.Bind(options);
-            errors = options.Validate(builder.Environment.IsProduction());
-        }
-        catch (InvalidOperationException error)
-        {
-            // The binder's message names the key; its cause names the value.
-            errors = [error.InnerException is { } cause ? $"{error.Message} {cause.Message}" : error.Message];
-        }
-
-        return errors.Count == 0;
     }
 
     private static int Complain(IReadOnlyList<string> errors, int exitCode)

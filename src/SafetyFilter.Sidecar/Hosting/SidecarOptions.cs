@@ -3,6 +3,7 @@ using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Sidecar.Grpc;
+using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -17,12 +18,34 @@ internal sealed class SidecarOptions
     public BreakerOptions Breaker { get; init; } = new();
     public ChaosOptions Chaos { get; init; } = new();
     public LastKnownOptions LastKnown { get; init; } = new();
+    public ReloadOptions Reload { get; init; } = new();
     public LedgerOptions Ledger { get; init; } = new();
     public DrainOptions Drain { get; init; } = new();
     public TelemetryOptions Telemetry { get; init; } = new();
 
     /// <summary>gRPC server reflection, for grpcurl and the like. Default false: it tells every caller the API.</summary>
     public bool Reflection { get; set; }
+
+    /// <summary>Another file of settings, above appsettings.json and below the environment. Default empty: none. Also <c>--settings FILE</c>.</summary>
+    public string SettingsFile { get; set; } = "";
+
+    /// <summary>The options that a configuration makes, or everything that is wrong with it.</summary>
+    public static (SidecarOptions? Options, IReadOnlyList<string> Errors) Read(IConfiguration configuration, bool isProduction)
+    {
+        var options = new SidecarOptions();
+        try
+        {
+            configuration.Bind(options);
+        }
+        catch (InvalidOperationException error)
+        {
+            // The binder's message names the key; its cause names the value.
+            return (null, [error.InnerException is { } cause ? $"{error.Message} {cause.Message}" : error.Message]);
+        }
+
+        List<string> errors = [.. options.Validate(isProduction), .. SettingKeys.WrongLogLevels(configuration.AsEnumerable())];
+        return (errors.Count == 0 ? options : null, errors);
+    }
 
     /// <summary>Every error at once, in words for whoever wrote the configuration.</summary>
     public IReadOnlyList<string> Validate(bool isProduction) =>
@@ -33,6 +56,7 @@ internal sealed class SidecarOptions
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),
         .. LastKnown.Validate(),
+        .. Reload.Validate(),
         .. LedgerOptionsValidator.Validate(Ledger),
         .. Drain.Validate(),
         .. Telemetry.Validate(),

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Diagnostics.Metrics;
 using System.Net;
 using System.Reflection;
@@ -18,6 +19,7 @@ using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
+using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -28,7 +30,8 @@ internal static class SidecarSetup
     public static string Build { get; } =
         typeof(SidecarSetup).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
 
-    public static void AddSidecar(this WebApplicationBuilder builder, SidecarOptions options)
+    public static void AddSidecar(
+        this WebApplicationBuilder builder, SidecarOptions options, SettingsFiles files, FrozenDictionary<string, Setting> settings)
     {
         var endpoints = new BoundEndpoints();
 
@@ -41,6 +44,7 @@ internal static class SidecarSetup
         builder.Services.AddSingleton(endpoints);
         builder.Services.AddSingleton(TimeProvider.System);
         AddEngine(builder.Services, options);
+        AddReload(builder.Services, options, files, settings);
         AddGrpc(builder.Services, options);
         AddTelemetry(builder.Services, options.Telemetry);
         builder.Services.Configure<HostOptions>(host =>
@@ -143,9 +147,22 @@ internal static class SidecarSetup
             options.Ledger.Privacy, options.Ledger.Spool.Folder, options.Ledger.Spool.RecordLimit(options.Ledger.Kafka.Enabled), TimeProvider.System, provider.GetRequiredService<ILogger<RecordPrivacy>>()));
         services.AddSingleton<ServingArchive>(provider => new ServingArchive(
             options.Ledger.Archive, options.Ledger.Spool.Folder, provider.GetRequiredService<ILogger<ServingArchive>>()));
+        services.AddSingleton<ActivationLog>();
         services.AddSingleton<ServingLoader>();
         services.AddSingleton<ServingLifecycle>();
         services.AddHostedService(static provider => provider.GetRequiredService<ServingLifecycle>());
+    }
+
+    private static void AddReload(
+        IServiceCollection services, SidecarOptions options, SettingsFiles files, FrozenDictionary<string, Setting> settings)
+    {
+        services.AddSingleton(options.Reload);
+        services.AddSingleton(files);
+        services.AddSingleton(new RecentDecisions(options.Reload.RecentDecisions, options.Reload.RecentBytes));
+        services.AddSingleton(provider => new ServingSettings(
+            files, settings, options, provider.GetRequiredService<IHostEnvironment>().IsProduction()));
+        services.AddSingleton<ReloadService>();
+        services.AddHostedService<ReloadWatcher>();
     }
 
     private static void AddGrpc(IServiceCollection services, SidecarOptions options)

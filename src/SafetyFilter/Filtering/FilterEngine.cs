@@ -14,7 +14,7 @@ namespace SafetyFilter.Filtering;
 /// </summary>
 internal sealed partial class FilterEngine(
     ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null,
-    LastKnownScores? lastKnown = null, RunWatchdog? watchdog = null)
+    LastKnownScores? lastKnown = null, RunWatchdog? watchdog = null, RecentDecisions? recent = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -48,6 +48,12 @@ internal sealed partial class FilterEngine(
             return refusal;
         }
 
+        if (plan.MaxBudgetMicros <= decision.BudgetMicros)
+        {
+            decision.BudgetMicros = plan.MaxBudgetMicros;
+            decision.BudgetBound = BudgetBound.Server;
+        }
+
         if (plan.Policy.BudgetMicros <= decision.BudgetMicros)
         {
             decision.BudgetMicros = (uint)plan.Policy.BudgetMicros;
@@ -70,6 +76,10 @@ internal sealed partial class FilterEngine(
             {
                 return LedgerRefused(appended);
             }
+        }
+        else
+        {
+            recent?.Offer(plan.Policy.Revision, record.Written, receipt.Sequence);
         }
 
         decision.EngineMicros = MicrosSince(started);

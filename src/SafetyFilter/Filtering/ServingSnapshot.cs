@@ -36,13 +36,15 @@ internal sealed class ServingSnapshot
     public string Surfaces => string.Join(", ", _plans.Values.Select(static plan => plan.Terms.Surface).Order(StringComparer.Ordinal));
 
     /// <summary>Binds policies to bundles. Every classifier that a policy reads must exist: the policy compiler has seen to that.</summary>
-    public static ServingSnapshot Bind(PolicySnapshot policies, BreakerSet breakers, string configRevision, string build) =>
-        new(Plan(policies, breakers.Guarded, configRevision, build)) { Breakers = breakers };
+    /// <param name="maxBudgetMicros">The most engine time of any request, whatever its policy says.</param>
+    public static ServingSnapshot Bind(
+        PolicySnapshot policies, BreakerSet breakers, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue) =>
+        new(Plan(policies, breakers.Guarded, configRevision, build, maxBudgetMicros)) { Breakers = breakers };
 
     /// <summary>The same with one breaker for a bundle, whatever the groups.</summary>
     public static ServingSnapshot Bind(
-        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build) =>
-        new(Plan(policies, (bundle, _) => bundles[bundle], configRevision, build));
+        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue) =>
+        new(Plan(policies, (bundle, _) => bundles[bundle], configRevision, build, maxBudgetMicros));
 
     /// <summary>Which surfaces call for which of the bundles, as the breakers' board wants to know it.</summary>
     public static IEnumerable<BreakerUse> UsesOf(PolicySnapshot policies, IReadOnlyDictionary<string, ModelBundle> bundles) =>
@@ -64,16 +66,16 @@ internal sealed class ServingSnapshot
     public bool TryGetPlan(ReadOnlySpan<byte> surface, [MaybeNullWhen(false)] out SurfacePlan plan) => _bySurface.TryGetValue(surface, out plan);
 
     private static FrozenDictionary<byte[], SurfacePlan> Plan(
-        PolicySnapshot policies, Func<string, string, GuardedBundle> guarded, string configRevision, string build) =>
+        PolicySnapshot policies, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros) =>
         policies.Surfaces.ToFrozenDictionary(
             static policy => Encoding.UTF8.GetBytes(policy.Surface),
-            policy => Plan(policy, guarded, configRevision, build),
+            policy => Plan(policy, guarded, configRevision, build, maxBudgetMicros),
             Utf8Comparer.Instance);
 
     private static string BundleOf(PolicyClassifier classifier) => classifier.Name[..classifier.Name.IndexOf('/')];
 
     private static SurfacePlan Plan(
-        SurfacePolicy policy, Func<string, string, GuardedBundle> guarded, string configRevision, string build)
+        SurfacePolicy policy, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros)
     {
         var order = policy.Classifiers
             .OrderBy(static classifier => classifier.Priority)
@@ -102,7 +104,7 @@ internal sealed class ServingSnapshot
             FeaturesOf<TextFeatureSpec>(order),
             FeaturesOf<TensorFeatureSpec>(order),
             policy.AllDownIndex);
-        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))], LastKnownRows.Of(terms, order));
+        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))], maxBudgetMicros, LastKnownRows.Of(terms, order));
     }
 
     private static ImmutableArray<string> FeaturesOf<T>(List<GuardedBundle> bundles)

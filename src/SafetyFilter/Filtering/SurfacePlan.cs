@@ -9,11 +9,14 @@ namespace SafetyFilter.Filtering;
 /// A surface's policy bound to the bundles that serve it: which bundles to run, and which row of the score table each
 /// of their outputs fills. Immutable; a request captures one and never looks anything up again.
 /// </summary>
-internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, ImmutableArray<BundleStep> steps, LastKnownRows? lastKnown = null)
+internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, ImmutableArray<BundleStep> steps, uint maxBudgetMicros, LastKnownRows? lastKnown = null)
 {
     public SurfacePolicy Policy { get; } = policy;
 
     public DecisionTerms Terms { get; } = terms;
+
+    /// <summary>The server's cap on the engine time of a request. Here, so that a reload changes it together with everything else that decides.</summary>
+    public uint MaxBudgetMicros { get; } = maxBudgetMicros;
 
     /// <summary>In the order of the bundles' most important classifiers in the policy, of equal ones by name; aligned with the terms' bundles.</summary>
     public ImmutableArray<BundleStep> Steps { get; } = steps;

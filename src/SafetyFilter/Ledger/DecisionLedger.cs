@@ -48,6 +48,18 @@ internal sealed class DecisionLedger : IDisposable
         return ledger;
     }
 
+    /// <summary>Publishes with other settings from here on. Kafka must be on, before and after: being off is decided when the spool is opened.</summary>
+    /// <exception cref="InvalidOperationException">Kafka is off.</exception>
+    public void UseKafka(KafkaOptions options)
+    {
+        if (_publisher is not { } publisher || !options.Enabled)
+        {
+            throw new InvalidOperationException("Kafka can be switched on and off by a restart only.");
+        }
+
+        publisher.Use(options);
+    }
+
     /// <summary>
     /// Ends the epoch, then gives Kafka <paramref name="patience"/> to take what it does not have. What it has not taken
     /// by then stays in the spool, and the next run publishes it.

@@ -17,7 +17,7 @@ internal sealed class KafkaPublisher : IDisposable
     private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(100);
 
     private readonly Spool _spool;
-    private readonly KafkaOptions _options;
+    private volatile KafkaOptions _options;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly StreamPublication _stream;
@@ -25,6 +25,9 @@ internal sealed class KafkaPublisher : IDisposable
     private readonly ManualResetEventSlim _stop = new();
     private readonly ManualResetEventSlim _idle = new();
     private string? _trouble;
+
+    // Set by anyone, taken by the publisher's thread.
+    private KafkaOptions? _asked;
 
     // Used only by the publisher's thread.
     private readonly List<string> _leftStreams;
@@ -85,6 +88,18 @@ internal sealed class KafkaPublisher : IDisposable
 
     public void Start() => _thread.Start();
 
+    /// <summary>
+    /// Goes on with other settings: the producer is closed, and another one begins behind the last acknowledged record. What was in flight
+    /// may be published twice, as after a restart; nothing is left out or reordered. Returns at once.
+    /// </summary>
+    public void Use(KafkaOptions options)
+    {
+        Volatile.Write(ref _asked, options);
+        _spool.Advanced.Set();
+    }
+
+    private bool IsAsked => Volatile.Read(ref _asked) is not null;
+
     /// <summary>Waits until everything in the spool is published. False when time ran out; the rest stays in the spool.</summary>
     public bool Flush(TimeSpan patience)
     {
@@ -125,6 +140,14 @@ internal sealed class KafkaPublisher : IDisposable
         var backoff = ShortestBackoff;
         while (!_stop.IsSet)
         {
+            if (Interlocked.Exchange(ref _asked, null) is { } asked)
+            {
+                _options = asked;
+                _stream.Use(asked);
+                backoff = ShortestBackoff;
+                LedgerLog.OtherSettings(_logger, asked.Topic, PublishedThrough);
+            }
+
             var before = PublishedThrough;
             Guarded(() =>
             {
@@ -147,11 +170,14 @@ internal sealed class KafkaPublisher : IDisposable
                 SaveCursor(force: true);
                 RememberOldest();
             });
-            if (!_stop.IsSet)
+            if (!_stop.IsSet && !IsAsked)
             {
                 backoff = PublishedThrough > before ? ShortestBackoff : TimeSpan.FromTicks(Math.Min(backoff.Ticks * 2, _options.LongestBackoff.Ticks));
                 LedgerLog.NewProducer(_logger, _options.Topic, PublishedThrough, backoff, Trouble ?? "");
-                _stop.Wait(backoff);
+                var since = Stopwatch.GetTimestamp();
+                while (!IsAsked && Stopwatch.GetElapsedTime(since) is var waited && waited < backoff && !_stop.Wait(backoff - waited < Tick ? backoff - waited : Tick))
+                {
+                }
             }
         }
     }
@@ -179,10 +205,10 @@ internal sealed class KafkaPublisher : IDisposable
         {
             _stream.Window.WaitForRoom(Tick);
             SaveCursor(force: false);
-            return !_stop.IsSet && session.Failure is null;
+            return !_stop.IsSet && !IsAsked && session.Failure is null;
         }
 
-        while (!_stop.IsSet && session.Failure is null)
+        while (!_stop.IsSet && !IsAsked && session.Failure is null)
         {
             SaveCursor(force: false);
             if (handedOver >= _spool.PublishableSequence)
@@ -258,7 +284,7 @@ internal sealed class KafkaPublisher : IDisposable
         bool Wait()
         {
             left.Window.WaitForRoom(Tick);
-            return !_stop.IsSet && session.Failure is null;
+            return !_stop.IsSet && !IsAsked && session.Failure is null;
         }
 
         try

@@ -61,6 +61,9 @@ internal static partial class LedgerLog
     [LoggerMessage(EventIds.PublisherNewProducer, LogLevel.Warning, "Publishing to '{Topic}' goes on after sequence {Sequence} with a new producer in {Backoff}: {Reason}")]
     public static partial void NewProducer(ILogger logger, string topic, ulong sequence, TimeSpan backoff, string reason);
 
+    [LoggerMessage(EventIds.PublisherOtherSettings, LogLevel.Information, "Publishing goes on after sequence {Sequence} with other settings, to '{Topic}'")]
+    public static partial void OtherSettings(ILogger logger, string topic, ulong sequence);
+
     [LoggerMessage(EventIds.PublisherProducerFailed, LogLevel.Error, "The producer for '{Topic}' failed for good ({Code}): {Reason}")]
     public static partial void ProducerFailed(ILogger logger, string topic, Confluent.Kafka.ErrorCode code, string reason);
 

@@ -15,6 +15,7 @@ internal enum RecordType : byte
     Withdrawal = 7,
     Activation = 8,
     BreakerChange = 9,
+    Change = 10,
     Shed = 11,
 }
 

@@ -27,6 +27,15 @@ internal sealed class OperationsJournal(Spool spool, TimeProvider time)
         }.ToByteArray(),
         out _);
 
+    /// <summary>What serves was changed, or was to be. Stream, epoch and time are filled in here.</summary>
+    public AppendResult Changed(Change change)
+    {
+        change.StreamId = _streamId;
+        change.Epoch = spool.Epoch;
+        change.TimeUnixNanos = Nanos(time.GetUtcNow());
+        return spool.Append(RecordType.Change, change.ToByteArray(), out _);
+    }
+
     /// <summary>Requests had no place. Times in UTC.</summary>
     public AppendResult Shed(DateTimeOffset first, DateTimeOffset last, ulong refused, ulong servedByFailMode) => spool.Append(
         RecordType.Shed,

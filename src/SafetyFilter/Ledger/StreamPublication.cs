@@ -5,8 +5,8 @@ namespace SafetyFilter.Ledger;
 /// <summary>One stream on its way to Kafka: where it goes, what is in flight, how far it is. Used by the publisher's thread; the window by anyone.</summary>
 internal sealed class StreamPublication
 {
-    private readonly KafkaOptions _options;
-    private readonly CloudEvent _events;
+    private KafkaOptions _options;
+    private CloudEvent _events;
     private readonly Guid _streamId;
     private int _partition = -1;
     private int _checkpointPartition = -1;
@@ -15,8 +15,7 @@ internal sealed class StreamPublication
     {
         _streamId = streamId;
         Folder = folder;
-        _options = options;
-        _events = new CloudEvent(streamId, options.Source);
+        (_options, _events) = (options, new CloudEvent(streamId, options.Source));
         Cursor = PublishCursor.Read(folder);
         if (Cursor is not null && string.Equals(Cursor.Topic, options.Topic, StringComparison.Ordinal))
         {
@@ -42,6 +41,22 @@ internal sealed class StreamPublication
 
     /// <summary>For a new producer: what was in flight is handed over again.</summary>
     public InFlightWindow Restart() => Window = NewWindow(PublishedThrough);
+
+    /// <summary>Other settings from the next producer on. The stream keeps its partition of a topic that stays.</summary>
+    public void Use(KafkaOptions options)
+    {
+        if (!string.Equals(options.Topic, _options.Topic, StringComparison.Ordinal))
+        {
+            _partition = -1;
+        }
+
+        if (!string.Equals(options.CheckpointTopic, _options.CheckpointTopic, StringComparison.Ordinal))
+        {
+            _checkpointPartition = -1;
+        }
+
+        (_options, _events) = (options, new CloudEvent(_streamId, options.Source));
+    }
 
     /// <summary>Finds the stream's partitions, once. Throws while Kafka cannot be asked.</summary>
     public void Locate(PublisherSession session)

@@ -26,6 +26,14 @@ internal static class EventIds
     public const int BreakerNotRecorded = 1204;
     public const int BreakerIsolated = 1205;
 
+    // Reload: 1300
+    public const int ReloadAccepted = 1300;
+    public const int ReloadRefused = 1301;
+    public const int ReloadPending = 1302;
+    public const int ReloadEffect = 1303;
+    public const int ReloadNotRecorded = 1304;
+    public const int ReloadFailed = 1305;
+
     // Admission: 1400
     public const int AdmissionOverloaded = 1400;
     public const int AdmissionNotRecorded = 1401;
@@ -48,6 +56,7 @@ internal static class EventIds
     public const int PublisherTroubled = 4014;
     public const int PublisherResumed = 4015;
     public const int PublisherLeftStream = 4016;
+    public const int PublisherOtherSettings = 4017;
 
     // Notary: 4020
     public const int LedgerNotaryTroubled = 4020;

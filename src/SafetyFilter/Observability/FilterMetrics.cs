@@ -39,6 +39,9 @@ internal sealed class FilterMetrics(Meter meter)
     private readonly Counter<long> _breakerChanges = meter.CreateCounter<long>(
         "safetyfilter.breaker.transitions", "{transition}", "Breaker state changes by bundle, group of surfaces, new state and reason");
 
+    private readonly Counter<long> _reloads = meter.CreateCounter<long>(
+        "safetyfilter.reloads", "{reload}", "Changes of what serves, by outcome (accepted, refused) and source (file, rpc)");
+
     private readonly Histogram<double> _engineTime = meter.CreateHistogram(
         "safetyfilter.engine.duration", "s", "Engine time of a request: decoded columns to appended record",
         advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = SubMillisecondBuckets });
@@ -166,6 +169,9 @@ internal sealed class FilterMetrics(Meter meter)
         };
         _breakerChanges.Add(1, tags);
     }
+
+    public void Reloaded(bool accepted, string source) => _reloads.Add(
+        1, new KeyValuePair<string, object?>("outcome", accepted ? "accepted" : "refused"), new KeyValuePair<string, object?>("source", source));
 
     /// <summary>Counts one answered request.</summary>
     public void Decided(Decision decision)

@@ -128,7 +128,7 @@ internal static class PolicyValidator
     private static void CheckFailModes(PolicyConfig policy)
     {
         var hard = policy.Classifiers.Find(c => c.Hard.Value);
-        foreach (var (name, _, _, at) in policy.Classifiers.Where(c => c.Hard.Value && c.Missing == FailMode.Open))
+        foreach (var (name, _, _, at, _) in policy.Classifiers.Where(c => c.Hard.Value && c.Missing == FailMode.Open))
         {
             policy.Errors.Add(
                 at.At,

@@ -59,13 +59,15 @@ internal sealed class EngineBench : IDisposable
         spool?.Invoke(options);
         Ledger = Spool.Open(options, "build", TimeProvider.System);
         Serving.Swap(Snapshot(policy));
-        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: watchdog);
+        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: watchdog, recent: Recent);
     }
 
     /// <summary>Where its bundles lie.</summary>
     public string Folder => _folder.FullName;
 
     public ServingStore Serving { get; } = new();
+
+    public RecentDecisions Recent { get; } = new(100, 1 << 20);
 
     public IReadOnlyDictionary<string, GuardedBundle> Bundles { get; }
 

@@ -1,5 +1,6 @@
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
+using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
 using SafetyFilter.Scoring;
@@ -232,6 +233,22 @@ public sealed class FilterEngineTests
         var record = Assert.Single(bench.Records());
         Assert.Equal((applied, (DecisionRecord.Types.BudgetBound)bound), (record.BudgetMicros, record.BudgetBound));
         Assert.Equal(applied == 0, record.Bundles.All(static run => run.Failure == LineageFailure.OverBudget && run.Micros == 0));
+    }
+
+    [Theory]
+    [InlineData(500, 2000, 500, BudgetBound.Server)]
+    [InlineData(500, 500, 500, BudgetBound.Policy)]
+    [InlineData(500, 400, 400, BudgetBound.Policy)]
+    internal void Decide_TheSnapshotHasACap_TheSmallestApplies(uint cap, int policy, uint applied, BudgetBound bound)
+    {
+        using var bench = new EngineBench(TwoRules);
+        bench.Serving.Swap(ServingSnapshot.Bind(
+            bench.Compile(EngineBench.Policy(BothClassifiers, Rules, budget: policy)), bench.Bundles, new string('c', 64), "build", cap));
+        var decision = EngineBench.Request(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        (decision.BudgetMicros, decision.BudgetBound) = (1_000_000, BudgetBound.Deadline);
+        Assert.Null(bench.Decide(decision, out _));
+
+        Assert.Equal((applied, bound), (decision.BudgetMicros, decision.BudgetBound));
     }
 
     [Fact]

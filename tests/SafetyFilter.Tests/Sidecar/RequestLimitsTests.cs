@@ -8,15 +8,15 @@ public sealed class RequestLimitsTests
     private static readonly DateTimeOffset Now = new(2026, 6, 1, 12, 0, 0, TimeSpan.Zero);
 
     [Fact]
-    public void Bound_NoDeadline_IsTheServersCap() => Assert.Equal((20_000u, BudgetBound.Server), Bound(DateTime.MaxValue));
+    public void Bound_NoDeadline_LeavesItToServerAndPolicy() => Assert.Equal((uint.MaxValue, BudgetBound.Deadline), Bound(DateTime.MaxValue));
 
     [Fact]
-    public void Bound_DeadlineBeforeTheCap_IsWhatIsLeftOfIt() =>
+    public void Bound_Deadline_IsWhatIsLeftOfIt() =>
         Assert.Equal((3_000u, BudgetBound.Deadline), Bound(Now.UtcDateTime.AddMilliseconds(3)));
 
     [Fact]
-    public void Bound_DeadlineBehindTheCap_IsTheServersCap() =>
-        Assert.Equal((20_000u, BudgetBound.Server), Bound(Now.UtcDateTime.AddSeconds(30)));
+    public void Bound_DeadlineInAMonth_Saturates() =>
+        Assert.Equal((uint.MaxValue, BudgetBound.Deadline), Bound(Now.UtcDateTime.AddDays(30)));
 
     [Fact]
     public void Bound_DeadlineInThePast_LeavesNothing() =>
@@ -30,7 +30,7 @@ public sealed class RequestLimitsTests
     private static (uint, BudgetBound) Bound(DateTime deadline)
     {
         var decision = new Decision();
-        new RequestLimits { MaxBudget = TimeSpan.FromMilliseconds(20) }.Bound(decision, deadline, Now);
+        RequestLimits.Bound(decision, deadline, Now);
         return (decision.BudgetMicros, decision.BudgetBound);
     }
 }

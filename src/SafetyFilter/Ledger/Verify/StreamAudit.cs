@@ -182,6 +182,9 @@ internal sealed class StreamAudit
             case RecordType.Shed when Parse(Shed.Parser, place, record) is { Refused: 0, ServedByFailMode: 0 }:
                 _verdict.Find(FindingKind.Malformed, place, "is a Shed of no request");
                 break;
+            case RecordType.Change when Parse(Change.Parser, place, record) is { } edit && (edit.Source.Length == 0 || edit.Outcome == Change.Types.Outcome.Unspecified):
+                _verdict.Find(FindingKind.Malformed, place, "is a Change without a source or an outcome");
+                break;
         }
     }
 
