@@ -83,7 +83,7 @@ public sealed record SafetyFilterClientOptions
     {
         if (!holds)
         {
-            throw new ArgumentOutOfRangeException("options", $"{name} is {value}. It must be {range}.");
+            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}. It must be {range}.");
         }
     }
 }
