@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Google.Protobuf.Collections;
 using SafetyFilter.V1;
 
@@ -11,7 +12,7 @@ namespace SafetyFilter.Client;
 /// </remarks>
 public sealed class FilterQuery
 {
-    private readonly FilterRequest _request = new() { Viewer = new ViewerContext() };
+    private FilterRequest _request = new() { Viewer = new ViewerContext() };
     private readonly List<TensorRows> _tensors = [];
 
     /// <summary>Where the recommendations show, e.g. <c>for-you</c>. Kept by <see cref="Clear"/>, as are the viewer and the purpose.</summary>
@@ -41,6 +42,14 @@ public sealed class FilterQuery
     /// <summary>The time this call may take; null for the client's.</summary>
     public TimeSpan? Deadline { get; set; }
 
+    /// <summary>What this page gets when the sidecar gives no decision; null for the client's. Hard surfaces fail closed whatever it says.</summary>
+    public LocalFailMode? FailMode { get; set; }
+
+    /// <summary>
+    /// The caller's own key for this page, 0 to 64 bytes, the same for every attempt at it; a fresh one of 128 random bits per call when left empty.
+    /// </summary>
+    public string IdempotencyKey { get; set; } = "";
+
     /// <summary>Number of candidates.</summary>
     public int Count => _request.CandidateIds.Count;
 
@@ -65,11 +74,13 @@ public sealed class FilterQuery
         return new CandidateRow(this, Count - 1);
     }
 
-    /// <summary>Takes the candidates, the request id and the deadline away and keeps the rest, and the memory.</summary>
+    /// <summary>Takes the candidates, the request id, the key, the deadline and the fail mode away and keeps the rest, and the memory.</summary>
     public void Clear()
     {
         RequestId = "";
+        IdempotencyKey = "";
         Deadline = null;
+        FailMode = null;
         _request.CandidateIds.Clear();
         _request.ContentVersions.Clear();
         _request.Languages.Clear();
@@ -141,6 +152,8 @@ public sealed class FilterQuery
     internal FilterRequest Seal()
     {
         _request.RequestId = RequestId.Length > 0 ? RequestId : Guid.CreateVersion7().ToString();
+        _request.IdempotencyKey = IdempotencyKey;
+        _request.Attempt = 0;
         if (_request.ContentVersions.Count > 0)
         {
             Pad(_request.ContentVersions, Count, "");
@@ -162,6 +175,36 @@ public sealed class FilterQuery
             }
         }
 
+        return _request;
+    }
+
+    /// <summary>Seals it for a call that may be sent again: under a key that all its attempts share.</summary>
+    internal FilterRequest SealForAttempts()
+    {
+        var request = Seal();
+        if (request.IdempotencyKey.Length == 0)
+        {
+            Span<byte> key = stackalloc byte[16];
+            RandomNumberGenerator.Fill(key);
+            request.IdempotencyKey = Convert.ToHexStringLower(key);
+        }
+
+        return request;
+    }
+
+    /// <summary>
+    /// Leaves the sealed message to the call that failed, which may still be writing it, and goes on with a copy of it. Without this a
+    /// caller that fills the query again at once could have a mixture of two pages sent.
+    /// </summary>
+    internal FilterRequest Detach()
+    {
+        _request = _request.Clone();
+        foreach (var tensor in _tensors)
+        {
+            tensor.Detach();
+        }
+
+        // The copy names the buffers of before, which nobody writes to any more.
         return _request;
     }
 

@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Diagnostics.CodeAnalysis;
+using Grpc.Core;
 using SafetyFilter.V1;
 
 namespace SafetyFilter.Client;
@@ -10,6 +11,13 @@ public sealed class FilterResult : IReadOnlyList<Verdict>
 {
     internal FilterResult(FilterResponse message) => Message = message;
 
+    internal FilterResult(FilterResponse message, LocalReason reason, Status status)
+        : this(message)
+    {
+        LocalReason = reason;
+        LocalStatus = status;
+    }
+
     internal FilterResponse Message { get; }
 
     /// <summary>The request's id as it was sent.</summary>
@@ -18,7 +26,19 @@ public sealed class FilterResult : IReadOnlyList<Verdict>
     /// <summary>Number of candidates.</summary>
     public int Count => Message.Actions.Count;
 
-    /// <summary>The policy that decided.</summary>
+    /// <summary>
+    /// Whether the client made this answer by its own fail mode because the sidecar gave none. Every verdict then has the same
+    /// action and the basis failed open or closed, and there is neither policy, score nor receipt.
+    /// </summary>
+    public bool IsLocal => LocalReason != LocalReason.None;
+
+    /// <summary>Why the client made this answer; <see cref="LocalReason.None"/> when the sidecar decided.</summary>
+    public LocalReason LocalReason { get; }
+
+    /// <summary>The status that the call ended with when <see cref="IsLocal"/>; otherwise <c>OK</c>.</summary>
+    public Status LocalStatus { get; }
+
+    /// <summary>The policy that decided; empty when <see cref="IsLocal"/>.</summary>
     public string Policy => Message.Policy;
 
     /// <summary>SHA-256 of the policy's canonical form, lower-case hexadecimal.</summary>

@@ -8,7 +8,7 @@ namespace SafetyFilter.Client;
 /// <summary>One numeric feature's rows, in one growing buffer that the message points into.</summary>
 internal sealed class TensorRows(string name)
 {
-    private readonly FeatureTensor _message = new() { Name = name };
+    private FeatureTensor _message = new() { Name = name };
     private byte[] _data = [];
     private int _rows;
     private int _rowLength;
@@ -53,6 +53,13 @@ internal sealed class TensorRows(string name)
         // Safe because the query is not touched until the message has been sent.
         _message.Data = UnsafeByteOperations.UnsafeWrap(_data.AsMemory(0, count * _rowBytes));
         return _message;
+    }
+
+    /// <summary>Leaves message and buffer to whoever still reads them, and goes on with copies.</summary>
+    public void Detach()
+    {
+        _message = _message.Clone();
+        _data = _data.AsSpan().ToArray();
     }
 
     private void Begin<T>(ReadOnlySpan<T> values, DataType type)

@@ -139,7 +139,7 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
     }
 
     // Tests run beside builds and each other: a deadline that production wants would only make them flaky.
-    private static SafetyFilterClientOptions Patient => new() { Deadline = TimeSpan.FromSeconds(30) };
+    private static SafetyFilterClientOptions Patient => new() { Deadline = TimeSpan.FromSeconds(30), FailMode = LocalFailMode.Throw };
 
     private async Task LaunchAsync((string Key, string Value)[] settings)
     {

@@ -82,7 +82,7 @@ internal static class AuditFigures
         await Task.WhenAll(Enumerable.Range(0, Callers).Select(_ => Task.Run(
             async () =>
             {
-                using var client = SafetyFilterClient.Connect("unix:" + socket);
+                using var client = SafetyFilterClient.Connect("unix:" + socket, new SafetyFilterClientOptions { FailMode = LocalFailMode.Throw });
                 var ranker = new Ranker(catalogue, seed: 1);
                 var page = new Page();
                 while (Interlocked.Increment(ref next) is var number && number < requests)

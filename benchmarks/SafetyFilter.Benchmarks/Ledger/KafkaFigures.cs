@@ -130,7 +130,7 @@ internal static class KafkaFigures
                 ["Ledger__Kafka__Topic"] = Topic,
             };
             var sidecar = await LocalSidecar.StartAsync(settings, cancellationToken: stop);
-            return new Target(name, sidecar, SafetyFilterClient.Connect("unix:" + socket));
+            return new Target(name, sidecar, SafetyFilterClient.Connect("unix:" + socket, new SafetyFilterClientOptions { FailMode = LocalFailMode.Throw }));
         }
 
         public async ValueTask DisposeAsync()

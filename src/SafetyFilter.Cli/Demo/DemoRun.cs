@@ -13,7 +13,7 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
     private const int WarmUp = 100;
 
     // What a person would wait for; a demo on a busy machine should show slowness, not fail of it.
-    private static readonly SafetyFilterClientOptions Patient = new() { Deadline = TimeSpan.FromSeconds(10) };
+    private static readonly SafetyFilterClientOptions Patient = new() { Deadline = TimeSpan.FromSeconds(10), FailMode = LocalFailMode.Throw };
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(30);
 
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("sf-demo-");

@@ -40,7 +40,9 @@ internal sealed partial class OpenLoop(LoadOptions options, Ranker ranker)
         for (var i = 0; i < clients.Length; i++)
         {
             clients[i] = SafetyFilterClient.Connect(
-                options.Target, new SafetyFilterClientOptions { Deadline = TimeSpan.FromMilliseconds(options.DeadlineMillis) });
+                options.Target,
+                // What is measured is the sidecar: no answer of the client's own, and every failure counts.
+                new SafetyFilterClientOptions { Deadline = TimeSpan.FromMilliseconds(options.DeadlineMillis), FailMode = LocalFailMode.Throw, MaxRetries = 0 });
         }
 
         try

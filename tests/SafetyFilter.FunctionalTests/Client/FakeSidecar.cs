@@ -27,6 +27,7 @@ internal sealed class FakeSidecar : IAsyncDisposable
         _application.MapPost("/safetyfilter.v1.SafetyFilter/Filter", async context =>
         {
             Begin(context);
+            LastTimeout = context.Request.Headers["grpc-timeout"].ToString();
             var request = await ReadAsync<FilterRequest>(context.Request.Body, context.RequestAborted);
             var outcome = await answer(request!, context.RequestAborted);
             if (outcome.Response is { } response)
@@ -49,6 +50,9 @@ internal sealed class FakeSidecar : IAsyncDisposable
             End(context, 0, "");
         });
     }
+
+    /// <summary>The grpc-timeout header of the last unary call; empty when it had none.</summary>
+    public string LastTimeout { get; private set; } = "";
 
     public string Socket => Path.Combine(_folder.FullName, "fake.sock");
 

@@ -201,7 +201,7 @@ public sealed class SafetyFilterClientTests
     }
 
     // Builds share the machine with these tests.
-    private static SafetyFilterClientOptions Patient => new() { Deadline = TimeSpan.FromSeconds(30) };
+    private static SafetyFilterClientOptions Patient => new() { Deadline = TimeSpan.FromSeconds(30), FailMode = LocalFailMode.Throw };
 
     private static FilterQuery Three()
     {
