@@ -229,7 +229,9 @@ internal sealed partial class FilterEngine(
             var cost = step.Bundle.Bundle.Cost;
             var before = MicrosSince(started);
             var left = decision.BudgetMicros - Math.Min(before, decision.BudgetMicros);
-            if (left == 0 || !cost.MayStart(decision.Batch.Count, left))
+
+            // A breaker that is not closed says itself whether a trial is due.
+            if (left == 0 || (breaker == BreakerState.Closed && !cost.MayStart(decision.Batch.Count, left)))
             {
                 step.Fail(decision.Scores, FailureKind.OverBudget);
                 decision.Runs[i] = new BundleRun(FailureKind.OverBudget, breaker, 0);

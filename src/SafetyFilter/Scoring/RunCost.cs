@@ -54,8 +54,9 @@ internal sealed class RunCost
             return;
         }
 
+        var limit = limitMicros * 1000L;
         var step = Math.Max(1, known / 16);
-        Volatile.Write(ref size.Nanos, took > known ? Math.Min(took, known + step) : known > limitMicros * 1000L ? took : Math.Max(took, known - step));
+        Volatile.Write(ref size.Nanos, took > known ? Math.Min(took, known + step) : took <= limit && limit < known ? took : Math.Max(took, known - step));
     }
 
     /// <summary>A run that was cut: it takes longer than this, nobody knows by how much.</summary>

@@ -160,11 +160,11 @@ public sealed class DegradedReplayTests
             var bundle = bench.Bundles[name];
             if ((down & bit) != 0)
             {
-                bundle.Isolate();
+                bundle.Gate.Isolate("test");
             }
             else if (bundle.State != BreakerState.Closed)
             {
-                bundle.Close();
+                bundle.Gate.Close("test");
             }
         }
     }

@@ -19,7 +19,7 @@ public sealed class FailModeEngineTests
     {
         using var bench = new EngineBench(EngineBench.Policy("{ numbers/alpha: { fail: open }, roots/gamma: { fail: { last-known: closed } } }", Rules));
         var (_, before) = bench.Decided(request => Page(request, [0.25f, 1f]).Versions("v1", "v1"), candidates: 2);
-        bench.Bundles["roots"].Isolate();
+        bench.Bundles["roots"].Gate.Isolate("test");
         var (_, record) = bench.Decided(request => Page(request, [0f, 0f, 0f]).Versions("v1", "v1", "v1"), candidates: 3);
 
         Assert.Equal([Recorded.Basis.LastKnown, Recorded.Basis.LastKnown, Recorded.Basis.FailedClosed], record.Bases);
@@ -42,11 +42,11 @@ public sealed class FailModeEngineTests
         // The other surface's classifier gives it once; what was recalled since must not make it younger or change it.
         using var bench = new EngineBench(EngineBench.Policy("{ numbers/alpha: { fail: open }, roots/gamma: { fail: { last-known: closed } } }", Rules));
         bench.Decided(request => Page(request, [0.25f]).Versions("v1"));
-        bench.Bundles["roots"].Isolate();
+        bench.Bundles["roots"].Gate.Isolate("test");
         bench.Decided(request => Page(request, [1f]).Versions("v1"));
-        bench.Bundles["roots"].Close();
+        bench.Bundles["roots"].Gate.Close("test");
         var (_, given) = bench.Decided(request => Page(request, [1f]).Versions("v1"));
-        bench.Bundles["roots"].Isolate();
+        bench.Bundles["roots"].Gate.Isolate("test");
         var (_, recalled) = bench.Decided(request => Page(request, [0.25f]).Versions("v1"));
 
         Assert.Equal(Recorded.Basis.Evaluated, given.Bases[0]);
@@ -57,7 +57,7 @@ public sealed class FailModeEngineTests
     public void Decide_HardClassifierIsDown_BlocksByTheUnwrittenRule()
     {
         using var bench = new EngineBench(EngineBench.Policy("{ numbers/alpha: { fail: closed, hard: true }, roots/gamma: { fail: closed } }", Rules));
-        bench.Bundles["numbers"].Isolate();
+        bench.Bundles["numbers"].Gate.Isolate("test");
         var (_, record) = bench.Decided(request => Page(request, [0f]));
 
         Assert.Equal(Recorded.Action.Block, record.Actions[0]);
@@ -98,7 +98,7 @@ public sealed class FailModeEngineTests
             "Every classifier of surface 'feed' is down, and its policy 'p' gives no answer then. Apply the ranker's own fail mode and try again, or ask another instance.",
             refusal.Message);
         Assert.Equal(1, bench.Counts["safetyfilter.all_down surface=feed mode=refuse"]);
-        bench.Bundles["numbers"].Close();
+        bench.Bundles["numbers"].Gate.Close("test");
         bench.Decided(request => Page(request, [0f]));
         Assert.Equal(1, bench.Counts["safetyfilter.all_down surface=feed mode=refuse"]);
     }
@@ -120,7 +120,7 @@ public sealed class FailModeEngineTests
     {
         foreach (var bundle in bench.Bundles.Values)
         {
-            bundle.Isolate();
+            bundle.Gate.Isolate("test");
         }
     }
 

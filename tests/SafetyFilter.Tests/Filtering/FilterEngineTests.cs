@@ -173,6 +173,20 @@ public sealed class FilterEngineTests
     }
 
     [Fact]
+    public void Decide_BundleThatTakesTooLongAndItsBreakerIsIsolated_IsMarkedAsTheBreakers()
+    {
+        using var bench = new EngineBench(EngineBench.Policy(BothClassifiers, Rules, budget: 500_000));
+        bench.Bundles["numbers"].Gate.Isolate("test");
+        for (var run = 0; run < RunCost.Trusted; run++)
+        {
+            bench.Bundles["numbers"].Bundle.Cost.Ended(1, 600_000, 1_000_000);
+        }
+
+        var (_, record) = bench.Decided(static request => request.Tensor("embedding", [1f, 0]).Tensor("root", [0f]));
+        Assert.Equal((LineageFailure.BreakerOpen, 0u), (record.Bundles[0].Failure, record.Bundles[0].Micros));
+    }
+
+    [Fact]
     public void Decide_PagesThatNobodyCanRead_TeachNothingOfWhatRunsTake()
     {
         using var bench = new EngineBench(TwoRules);

@@ -152,7 +152,7 @@ public sealed class LastKnownScoresTests
     {
         var bundle = set.Bundles.Single();
         var events = new BreakerEvents(new EventLog(), new Observability.FilterMetrics(new System.Diagnostics.Metrics.Meter("last-known")));
-        return LastKnownRows.Of(Terms(bundle), [new GuardedBundle(bundle, new BreakerThresholds(), null, events, TimeProvider.System)])!;
+        return LastKnownRows.Of(Terms(bundle), [new GuardedBundle(bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), new BreakerThresholds(), null, TimeProvider.System)])!;
     }
 
     private static DecisionTerms Terms(ModelBundle? bundle = null) => new(

@@ -77,6 +77,15 @@ public sealed class RunCostTests
     }
 
     [Fact]
+    public void Ended_TriedAndLate_FollowsByASixteenth()
+    {
+        var cost = new RunCost();
+        Learn(cost, 100, 16_000);
+        cost.Ended(100, Budget + 1, Budget);
+        Assert.Equal(15_000_000, cost.NanosOf(100));
+    }
+
+    [Fact]
     public void Cut_AgainAndAgain_IsNotStartedAnyMore()
     {
         var cost = new RunCost();
