@@ -97,6 +97,7 @@ internal static class CatCommand
         RecordType.Withdrawal => "withdrawal",
         RecordType.Activation => "activation",
         RecordType.BreakerChange => "breaker",
+        RecordType.SecurityEvent => "security",
         _ => string.Create(CultureInfo.InvariantCulture, $"record-{(int)type}"),
     };
 
@@ -115,6 +116,7 @@ internal static class CatCommand
                 RecordType.Withdrawal => Withdrawal.Parser.ParseFrom(record),
                 RecordType.Activation => Activation.Parser.ParseFrom(record),
                 RecordType.BreakerChange => BreakerChange.Parser.ParseFrom(record),
+                RecordType.SecurityEvent => SecurityEvent.Parser.ParseFrom(record),
                 _ => null,
             };
         }

@@ -24,6 +24,7 @@ internal static class SidecarHost
         try
         {
             using var socket = UnixSocketClaim.Take(options.Listen.UnixSocket);
+            using var operations = UnixSocketClaim.Take(options.Operations.UnixSocket);
             builder.AddSidecar(options);
             await using var app = builder.Build();
 

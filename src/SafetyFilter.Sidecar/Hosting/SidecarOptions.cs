@@ -1,6 +1,7 @@
 using SafetyFilter.Breaker;
 using SafetyFilter.Ledger;
 using SafetyFilter.Sidecar.Grpc;
+using SafetyFilter.Sidecar.Operations;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -8,6 +9,7 @@ namespace SafetyFilter.Sidecar.Hosting;
 internal sealed class SidecarOptions
 {
     public ListenOptions Listen { get; init; } = new();
+    public OperationsOptions Operations { get; init; } = new();
     public FolderOptions Models { get; init; } = new() { Folder = "models" };
     public FolderOptions Policies { get; init; } = new() { Folder = "policies" };
     public RequestLimits Limits { get; init; } = new();
@@ -24,6 +26,7 @@ internal sealed class SidecarOptions
     public IReadOnlyList<string> Validate(bool isProduction) =>
     [
         .. Listen.Validate(),
+        .. Operations.Validate(),
         .. Limits.Validate(),
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),

@@ -16,6 +16,7 @@ using SafetyFilter.Ledger;
 using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 using SafetyFilter.Sidecar.Grpc;
+using SafetyFilter.Sidecar.Operations;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -43,11 +44,12 @@ internal static class SidecarSetup
 
     public static void MapSidecar(this WebApplication app, SidecarOptions options)
     {
-        app.MapGrpcService<FilterService>();
+        app.MapGrpcService<FilterService>().Add(OperationsPeer.KeepOut);
         app.MapGrpcHealthChecksService();
+        app.MapGrpcService<OperationsService>();
         if (options.Reflection)
         {
-            app.MapGrpcReflectionService();
+            app.MapGrpcReflectionService().Add(OperationsPeer.KeepOut);
         }
 
         if (options.Listen.Metrics.Length > 0)
@@ -85,6 +87,21 @@ internal static class SidecarSetup
         if (ListenOptions.TryParse(options.Listen.Tcp, out var tcp))
         {
             endpoints.Tcp = Bind(kestrel, tcp, HttpProtocols.Http2);
+        }
+
+        if (options.Operations.UnixSocket.Length > 0)
+        {
+            kestrel.ListenUnixSocket(options.Operations.UnixSocket, static listen =>
+            {
+                listen.Protocols = HttpProtocols.Http2;
+                OperationsPeer.Mark(listen);
+            });
+        }
+
+        if (ListenOptions.TryParse(options.Operations.Tcp, out var operations))
+        {
+            endpoints.Operations = Bind(kestrel, operations, HttpProtocols.Http2);
+            OperationsPeer.Mark(endpoints.Operations);
         }
 
         if (ListenOptions.TryParse(options.Listen.Metrics, out var metrics))
@@ -138,8 +155,18 @@ internal static class SidecarSetup
             grpc.MaxReceiveMessageSize = (int)Math.Min(options.Limits.MaxMessageBytes * 2L, int.MaxValue);
             grpc.MaxSendMessageSize = null;
             grpc.IgnoreUnknownServices = false;
+        }).AddServiceOptions<OperationsService>(static operations =>
+        {
+            operations.Interceptors.Add<OperationsAccess>();
+
+            // A request of operations is a few words.
+            operations.MaxReceiveMessageSize = 64 * 1024;
         });
         services.AddSingleton<OpenStreams>();
+        services.AddSingleton(new AccessTokens(options.Operations.TokensFile));
+        services.AddSingleton<OperationsAccess>();
+        services.AddSingleton<StatusReader>();
+        services.AddSingleton<OperationsService>();
         services.AddSingleton<FilterService>();
         services.AddGrpcHealthChecks(static health =>
         {

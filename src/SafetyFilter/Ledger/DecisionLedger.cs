@@ -19,6 +19,12 @@ internal sealed class DecisionLedger : IDisposable
 
     public Spool Spool { get; }
 
+    /// <summary>Whether Kafka is on.</summary>
+    public bool Publishes => _publisher is not null;
+
+    /// <summary>Why nothing is published just now; null when all is well, or Kafka is off.</summary>
+    public string? PublisherTrouble => _publisher?.Trouble;
+
     /// <summary>Opens the spool, starts publishing if Kafka is on, and shows both on <paramref name="meter"/>.</summary>
     /// <exception cref="LedgerException">The Kafka settings are wrong or the spool cannot be used; the message says why and what to do.</exception>
     public static DecisionLedger Open(LedgerOptions options, string build, TimeProvider time, Meter meter, ILoggerFactory loggers)
@@ -68,7 +74,8 @@ internal sealed class DecisionLedger : IDisposable
         _publisher = null;
     }
 
-    private LedgerReading Read() => new(
+    /// <summary>The ledger's numbers as they are now.</summary>
+    public LedgerReading Read() => new(
         (long)(Spool.LastSequence - _sequenceAtOpen),
         Spool.AppendedBytes,
         Spool.RefusedAppends,

@@ -15,6 +15,9 @@ internal enum RecordType : byte
     Withdrawal = 7,
     Activation = 8,
     BreakerChange = 9,
+    Change = 10,
+    Shed = 11,
+    SecurityEvent = 12,
 }
 
 /// <summary>What became of an append. Only <see cref="Appended"/> leaves a record behind.</summary>

@@ -16,11 +16,29 @@ internal sealed class OperationsJournal(Spool spool, TimeProvider time)
         {
             StreamId = _streamId,
             Epoch = spool.Epoch,
-            TimeUnixNanos = (ulong)(time.GetUtcNow().UtcDateTime - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick,
+            TimeUnixNanos = Now,
             Bundle = bundle,
             State = (DecisionRecord.Types.BreakerState)state,
             Cause = (DecisionRecord.Types.FailureKind)cause,
             BreakMillis = (ulong)breakDuration.TotalMilliseconds,
         }.ToByteArray(),
         out _);
+
+    /// <summary>Somebody asked operations for what they may not have.</summary>
+    /// <param name="attempts">Since the record before, this one included.</param>
+    public AppendResult Denied(SecurityEvent.Types.Kind kind, string caller, string method, ulong attempts) => spool.Append(
+        RecordType.SecurityEvent,
+        new SecurityEvent
+        {
+            StreamId = _streamId,
+            Epoch = spool.Epoch,
+            TimeUnixNanos = Now,
+            Kind = kind,
+            Caller = caller,
+            Method = method,
+            Attempts = attempts,
+        }.ToByteArray(),
+        out _);
+
+    private ulong Now => (ulong)(time.GetUtcNow().UtcDateTime - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
 }

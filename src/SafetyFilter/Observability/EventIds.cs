@@ -26,6 +26,10 @@ internal static class EventIds
     public const int BreakerNotRecorded = 1204;
     public const int BreakerIsolated = 1205;
 
+    // Operations: 1500
+    public const int OperationsDenied = 1500;
+    public const int OperationsTokensUnreadable = 1501;
+
     // Ledger: 4000
     public const int LedgerRecovered = 4000;
     public const int LedgerDamageFound = 4001;

@@ -177,6 +177,9 @@ internal sealed class StreamAudit
             case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { Bundle: "" }:
                 _verdict.Find(FindingKind.Malformed, place, "is a BreakerChange of no bundle");
                 break;
+            case RecordType.SecurityEvent when Parse(SecurityEvent.Parser, place, record) is { Method: "" }:
+                _verdict.Find(FindingKind.Malformed, place, "is a SecurityEvent of no method");
+                break;
         }
     }
 
