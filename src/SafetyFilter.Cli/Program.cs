@@ -2,6 +2,7 @@ using System.CommandLine;
 using SafetyFilter.Cli;
 using SafetyFilter.Cli.Demo;
 using SafetyFilter.Cli.Load;
+using SafetyFilter.Cli.Operations;
 
 return await new RootCommand("A safety filter beside a recommendation ranker: see it work, load it, audit what it decided.")
 {
@@ -9,4 +10,6 @@ return await new RootCommand("A safety filter beside a recommendation ranker: se
     LoadCommand.Create(),
     AuditCommand.Create(),
     PolicyCommand.Create(),
+    StatusCommand.Create(),
+    BreakerCommand.Create(),
 }.Parse(args).InvokeAsync();

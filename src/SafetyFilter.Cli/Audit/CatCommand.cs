@@ -99,6 +99,7 @@ internal static class CatCommand
         RecordType.BreakerChange => "breaker",
         RecordType.Change => "change",
         RecordType.Shed => "shed",
+        RecordType.SecurityEvent => "security",
         _ => string.Create(CultureInfo.InvariantCulture, $"record-{(int)type}"),
     };
 
@@ -119,6 +120,7 @@ internal static class CatCommand
                 RecordType.BreakerChange => BreakerChange.Parser.ParseFrom(record),
                 RecordType.Change => Change.Parser.ParseFrom(record),
                 RecordType.Shed => Shed.Parser.ParseFrom(record),
+                RecordType.SecurityEvent => SecurityEvent.Parser.ParseFrom(record),
                 _ => null,
             };
         }

@@ -11,15 +11,17 @@ internal sealed class BoundEndpoints
 
     public Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions? Metrics { get; set; }
 
+    public Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions? Operations { get; set; }
+
     public ReadyNote Describe(string unixSocket) => new(
-        unixSocket, Url(Tcp), Metrics is null ? "" : Url(Metrics) + "/metrics", Environment.ProcessId);
+        unixSocket, Url(Tcp), Metrics is null ? "" : Url(Metrics) + "/metrics", Environment.ProcessId, Url(Operations));
 
     private static string Url(Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions? bound) =>
         bound?.IPEndPoint is { } endPoint ? $"http://{endPoint}" : "";
 }
 
 /// <summary>The content of the ready file.</summary>
-internal sealed record ReadyNote(string UnixSocket, string Tcp, string Metrics, int ProcessId)
+internal sealed record ReadyNote(string UnixSocket, string Tcp, string Metrics, int ProcessId, string Operations)
 {
     /// <summary>Written aside and renamed, so that whoever sees the file sees all of it.</summary>
     public void WriteTo(string path)

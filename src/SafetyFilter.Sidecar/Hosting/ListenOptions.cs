@@ -32,19 +32,9 @@ internal sealed class ListenOptions
             yield return "Listen:UnixSocket and Listen:Tcp are both empty: nobody could call. Set at least one.";
         }
 
-        if (System.Text.Encoding.UTF8.GetByteCount(UnixSocket) > LongestSocketPath)
+        foreach (var error in SocketErrors("Listen", UnixSocket, UnixSocketMode))
         {
-            yield return $"Listen:UnixSocket '{UnixSocket}' is longer than {LongestSocketPath} bytes, the system's limit. Use a shorter path.";
-        }
-
-        if (UnixSocket.Length > 0 && !Path.IsPathFullyQualified(UnixSocket))
-        {
-            yield return $"Listen:UnixSocket '{UnixSocket}' is not an absolute path. Use one such as /run/safetyfilter/filter.sock.";
-        }
-
-        if (UnixSocketMode.Length is < 3 or > 4 || UnixSocketMode.Any(digit => digit is < '0' or > '7'))
-        {
-            yield return $"Listen:UnixSocketMode '{UnixSocketMode}' is not an octal mode. Use one such as 660.";
+            yield return error;
         }
 
         foreach (var (name, value) in new[] { (nameof(Tcp), Tcp), (nameof(Metrics), Metrics) })
@@ -53,6 +43,25 @@ internal sealed class ListenOptions
             {
                 yield return $"Listen:{name} '{value}' is not address:port. Use one such as 127.0.0.1:5600, [::1]:5600 or 0.0.0.0:5600.";
             }
+        }
+    }
+
+    /// <summary>What is wrong with a Unix socket's path and mode, as settings of <paramref name="section"/>.</summary>
+    public static IEnumerable<string> SocketErrors(string section, string path, string mode)
+    {
+        if (System.Text.Encoding.UTF8.GetByteCount(path) > LongestSocketPath)
+        {
+            yield return $"{section}:UnixSocket '{path}' is longer than {LongestSocketPath} bytes, the system's limit. Use a shorter path.";
+        }
+
+        if (path.Length > 0 && !Path.IsPathFullyQualified(path))
+        {
+            yield return $"{section}:UnixSocket '{path}' is not an absolute path. Use one such as /run/safetyfilter/filter.sock.";
+        }
+
+        if (mode.Length is < 3 or > 4 || mode.Any(digit => digit is < '0' or > '7'))
+        {
+            yield return $"{section}:UnixSocketMode '{mode}' is not an octal mode. Use one such as 660.";
         }
     }
 

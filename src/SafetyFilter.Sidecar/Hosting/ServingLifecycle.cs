@@ -31,10 +31,14 @@ internal sealed partial class ServingLifecycle(
     private Task _loading = Task.CompletedTask;
     private Task _archiving = Task.CompletedTask;
     private volatile bool _serving;
+    private long _servingSinceTicks;
 
     public int ExitCode { get; private set; }
 
     public bool IsServing => _serving;
+
+    /// <summary>When it began to serve; null before.</summary>
+    public DateTimeOffset? ServingSince => Volatile.Read(ref _servingSinceTicks) is > 0 and var ticks ? new DateTimeOffset(ticks, TimeSpan.Zero) : null;
 
     /// <summary>Cancelled when the listeners are about to close, which is <c>Drain:Delay</c> after SIGTERM: streams end then.</summary>
     public CancellationToken Drained => _drained.Token;
@@ -54,6 +58,11 @@ internal sealed partial class ServingLifecycle(
         if (options.Listen.UnixSocket.Length > 0)
         {
             File.SetUnixFileMode(options.Listen.UnixSocket, options.Listen.SocketMode);
+        }
+
+        if (options.Operations.UnixSocket.Length > 0)
+        {
+            File.SetUnixFileMode(options.Operations.UnixSocket, options.Operations.SocketMode);
         }
 
         _loading = Task.Run(Load, CancellationToken.None);
@@ -133,6 +142,7 @@ internal sealed partial class ServingLifecycle(
                 note.WriteTo(options.Listen.ReadyFile);
             }
 
+            Volatile.Write(ref _servingSinceTicks, time.GetUtcNow().UtcTicks);
             _serving = true;
             _archiving = Task.Run(() => archive.KeepBundles(snapshot), CancellationToken.None);
             Serving(logger, snapshot.Surfaces, note.UnixSocket, note.Tcp, note.Metrics, ledger.Spool.StreamId, ledger.Spool.Epoch);

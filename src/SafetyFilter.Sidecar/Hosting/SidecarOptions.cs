@@ -3,6 +3,7 @@ using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Sidecar.Grpc;
+using SafetyFilter.Sidecar.Operations;
 using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
@@ -11,6 +12,7 @@ namespace SafetyFilter.Sidecar.Hosting;
 internal sealed class SidecarOptions
 {
     public ListenOptions Listen { get; init; } = new();
+    public OperationsOptions Operations { get; init; } = new();
     public FolderOptions Models { get; init; } = new() { Folder = "models" };
     public FolderOptions Policies { get; init; } = new() { Folder = "policies" };
     public RequestLimits Limits { get; init; } = new();
@@ -51,6 +53,7 @@ internal sealed class SidecarOptions
     public IReadOnlyList<string> Validate(bool isProduction) =>
     [
         .. Listen.Validate(),
+        .. Operations.Validate(),
         .. Limits.Validate(),
         .. Admission.Validate(),
         .. Breaker.Validate(),

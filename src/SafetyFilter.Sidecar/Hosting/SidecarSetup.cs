@@ -19,6 +19,7 @@ using SafetyFilter.Ledger.Privacy;
 using SafetyFilter.Observability;
 using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
+using SafetyFilter.Sidecar.Operations;
 using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
@@ -56,11 +57,12 @@ internal static class SidecarSetup
         var admission = app.Services.GetRequiredService<Grpc.Admission>();
         var guarded = $"/{FilterServiceDefinition.Descriptor.FullName}/{nameof(FilterServiceDefinition.Base.Filter)}";
         app.Use(next => http => http.Request.Path == guarded ? admission.Guard(http, next) : next(http));
-        app.MapGrpcService<FilterService>();
+        app.MapGrpcService<FilterService>().Add(OperationsPeer.KeepOut);
         app.MapGrpcHealthChecksService();
+        app.MapGrpcService<OperationsService>();
         if (options.Reflection)
         {
-            app.MapGrpcReflectionService();
+            app.MapGrpcReflectionService().Add(OperationsPeer.KeepOut);
         }
 
         if (options.Listen.Metrics.Length > 0)
@@ -98,6 +100,21 @@ internal static class SidecarSetup
         if (ListenOptions.TryParse(options.Listen.Tcp, out var tcp))
         {
             endpoints.Tcp = Bind(kestrel, tcp, HttpProtocols.Http2);
+        }
+
+        if (options.Operations.UnixSocket.Length > 0)
+        {
+            kestrel.ListenUnixSocket(options.Operations.UnixSocket, static listen =>
+            {
+                listen.Protocols = HttpProtocols.Http2;
+                OperationsPeer.Mark(listen);
+            });
+        }
+
+        if (ListenOptions.TryParse(options.Operations.Tcp, out var operations))
+        {
+            endpoints.Operations = Bind(kestrel, operations, HttpProtocols.Http2);
+            OperationsPeer.Mark(endpoints.Operations);
         }
 
         if (ListenOptions.TryParse(options.Listen.Metrics, out var metrics))
@@ -173,8 +190,18 @@ internal static class SidecarSetup
             grpc.MaxReceiveMessageSize = (int)Math.Min(options.Limits.MaxMessageBytes * 2L, int.MaxValue);
             grpc.MaxSendMessageSize = null;
             grpc.IgnoreUnknownServices = false;
+        }).AddServiceOptions<OperationsService>(static operations =>
+        {
+            operations.Interceptors.Add<OperationsAccess>();
+
+            // A request of operations is a few words.
+            operations.MaxReceiveMessageSize = 64 * 1024;
         });
         services.AddSingleton<OpenStreams>();
+        services.AddSingleton(new AccessTokens(options.Operations.TokensFile));
+        services.AddSingleton<OperationsAccess>();
+        services.AddSingleton<StatusReader>();
+        services.AddSingleton<OperationsService>();
         services.AddSingleton<FilterService>();
         services.AddGrpcHealthChecks(static health =>
         {

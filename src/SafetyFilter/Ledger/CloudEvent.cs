@@ -16,7 +16,7 @@ internal sealed class CloudEvent(Guid streamId, string source)
         [], "safetyfilter.decision.v1"u8.ToArray(), "safetyfilter.epoch-start.v1"u8.ToArray(), "safetyfilter.epoch-end.v1"u8.ToArray(),
         "safetyfilter.checkpoint.v1"u8.ToArray(), "safetyfilter.gap.v1"u8.ToArray(), "safetyfilter.loss.v1"u8.ToArray(),
         "safetyfilter.withdrawal.v1"u8.ToArray(), "safetyfilter.activation.v1"u8.ToArray(),
-        "safetyfilter.breaker.v1"u8.ToArray(), "safetyfilter.change.v1"u8.ToArray(), "safetyfilter.shed.v1"u8.ToArray(),
+        "safetyfilter.breaker.v1"u8.ToArray(), "safetyfilter.change.v1"u8.ToArray(), "safetyfilter.shed.v1"u8.ToArray(), "safetyfilter.security.v1"u8.ToArray(),
     ];
 
     private static ReadOnlySpan<byte> UnknownStart => "safetyfilter.record-"u8;

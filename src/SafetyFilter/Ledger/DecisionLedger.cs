@@ -19,6 +19,12 @@ internal sealed class DecisionLedger : IDisposable
 
     public Spool Spool { get; }
 
+    /// <summary>Whether Kafka is on.</summary>
+    public bool Publishes => _publisher is not null;
+
+    /// <summary>Why nothing is published just now; null when all is well, or Kafka is off.</summary>
+    public string? PublisherTrouble => _publisher?.Trouble;
+
     /// <summary>Opens the spool, starts publishing if Kafka is on, and shows both on <paramref name="meter"/>.</summary>
     /// <param name="identity">Who certifies this run's key; null: the key of the file that the options name.</param>
     /// <exception cref="LedgerException">
@@ -86,7 +92,8 @@ internal sealed class DecisionLedger : IDisposable
         _publisher = null;
     }
 
-    private LedgerReading Read() => new(
+    /// <summary>The ledger's numbers as they are now.</summary>
+    public LedgerReading Read() => new(
         (long)(Spool.LastSequence - _sequenceAtOpen),
         Spool.AppendedBytes,
         Spool.RefusedAppends,

@@ -17,6 +17,7 @@ internal enum RecordType : byte
     BreakerChange = 9,
     Change = 10,
     Shed = 11,
+    SecurityEvent = 12,
 }
 
 /// <summary>What became of an append. Only <see cref="Appended"/> leaves a record behind.</summary>

@@ -144,7 +144,7 @@ internal sealed class LedgerVerifier(VerifierOptions? options = null) : IDisposa
         }
 
         var place = new RecordPlace(source, position, fields.StreamId, fields.Sequence);
-        if (type > RecordType.Shed && _unknownTypes.Add(type.Value))
+        if (type > RecordType.SecurityEvent && _unknownTypes.Add(type.Value))
         {
             // The type is in no leaf. A record that was given another one's type shows by its content; one of a type without rules could hide.
             _verdict.Find(FindingKind.Mismatch, place, $"is of type {(int)type.Value}, for which this version has no rules; use a later one");

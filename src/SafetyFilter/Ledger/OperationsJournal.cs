@@ -51,5 +51,21 @@ internal sealed class OperationsJournal(Spool spool, TimeProvider time)
         }.ToByteArray(),
         out _);
 
+    /// <summary>Somebody asked operations for what they may not have.</summary>
+    /// <param name="attempts">Since the record before, this one included.</param>
+    public AppendResult Denied(SecurityEvent.Types.Kind kind, string caller, string method, ulong attempts) => spool.Append(
+        RecordType.SecurityEvent,
+        new SecurityEvent
+        {
+            StreamId = _streamId,
+            Epoch = spool.Epoch,
+            TimeUnixNanos = Nanos(time.GetUtcNow()),
+            Kind = kind,
+            Caller = caller,
+            Method = method,
+            Attempts = attempts,
+        }.ToByteArray(),
+        out _);
+
     private static ulong Nanos(DateTimeOffset time) => (ulong)(time - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
 }

@@ -38,6 +38,10 @@ internal static class EventIds
     public const int AdmissionOverloaded = 1400;
     public const int AdmissionNotRecorded = 1401;
 
+    // Operations: 1500
+    public const int OperationsDenied = 1500;
+    public const int OperationsTokensUnreadable = 1501;
+
     // Ledger: 4000
     public const int LedgerRecovered = 4000;
     public const int LedgerDamageFound = 4001;

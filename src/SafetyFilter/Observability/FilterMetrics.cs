@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using SafetyFilter.Decisions;
@@ -8,6 +9,8 @@ namespace SafetyFilter.Observability;
 internal sealed class FilterMetrics(Meter meter)
 {
     public const string MeterName = "SafetyFilter";
+
+    private readonly ConcurrentDictionary<string, SurfaceTotals> _totals = new(StringComparer.Ordinal);
 
     private readonly Counter<long> _requests = meter.CreateCounter<long>(
         "safetyfilter.requests", "{request}", "Requests by outcome and, when decided, surface");
@@ -173,24 +176,24 @@ internal sealed class FilterMetrics(Meter meter)
     public void Reloaded(bool accepted, string source) => _reloads.Add(
         1, new KeyValuePair<string, object?>("outcome", accepted ? "accepted" : "refused"), new KeyValuePair<string, object?>("source", source));
 
+    /// <summary>What was answered for each surface since the start of the process, also for those no longer served.</summary>
+    public IEnumerable<KeyValuePair<string, SurfaceTotals>> Totals => _totals;
+
     /// <summary>Counts one answered request.</summary>
     public void Decided(Decision decision)
     {
         var surface = new KeyValuePair<string, object?>("surface", decision.Terms.Surface);
         _requests.Add(1, surface, new KeyValuePair<string, object?>("outcome", "ok"));
         _engineTime.Record(decision.EngineMicros * 1e-6, surface);
-        CountActions(decision, surface);
+        var totals = _totals.GetOrAdd(decision.Terms.Surface, static _ => new SurfaceTotals());
+        totals.Add(decision.Batch.Count, Degraded(decision.Verdicts.Bases), decision.EngineMicros, decision.BudgetMicros);
+        CountActions(decision, surface, totals);
         CountBundles(decision);
         CountDegraded(decision, surface);
     }
 
-    private void CountActions(Decision decision, KeyValuePair<string, object?> surface)
+    private void CountActions(Decision decision, KeyValuePair<string, object?> surface, SurfaceTotals totals)
     {
-        if (!_candidates.Enabled)
-        {
-            return;
-        }
-
         Span<int> counts = stackalloc int[(int)CandidateAction.Block + 1];
         foreach (var action in decision.Verdicts.Actions)
         {
@@ -201,9 +204,21 @@ internal sealed class FilterMetrics(Meter meter)
         {
             if (counts[(int)action] > 0)
             {
+                totals.Add(action, counts[(int)action]);
                 _candidates.Add(counts[(int)action], surface, new KeyValuePair<string, object?>("action", TagOf(action)));
             }
         }
+    }
+
+    private static int Degraded(ReadOnlySpan<Basis> bases)
+    {
+        var degraded = 0;
+        foreach (var basis in bases)
+        {
+            degraded += basis == Basis.Evaluated ? 0 : 1;
+        }
+
+        return degraded;
     }
 
     private void CountBundles(Decision decision)

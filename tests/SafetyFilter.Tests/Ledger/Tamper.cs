@@ -199,7 +199,7 @@ internal static class Tamper
     public static List<ForgedRecord> RelabelAWithdrawal(LedgerForge forge, Random random)
     {
         var index = Any(forge, RecordType.Withdrawal, random);
-        var types = new[] { RecordType.Decision, RecordType.EpochStart, RecordType.EpochEnd, RecordType.Checkpoint, RecordType.Gap, RecordType.Loss, RecordType.Activation, RecordType.BreakerChange, RecordType.Change, RecordType.Shed, (RecordType)200 };
+        var types = new[] { RecordType.Decision, RecordType.EpochStart, RecordType.EpochEnd, RecordType.Checkpoint, RecordType.Gap, RecordType.Loss, RecordType.Activation, RecordType.BreakerChange, RecordType.Change, RecordType.Shed, RecordType.SecurityEvent, (RecordType)200 };
         return Replace(forge, index, forge.Records[index] with { Type = types[random.Next(types.Length)] });
     }
 

@@ -185,6 +185,9 @@ internal sealed class StreamAudit
             case RecordType.Change when Parse(Change.Parser, place, record) is { } edit && (edit.Source.Length == 0 || edit.Outcome == Change.Types.Outcome.Unspecified):
                 _verdict.Find(FindingKind.Malformed, place, "is a Change without a source or an outcome");
                 break;
+            case RecordType.SecurityEvent when Parse(SecurityEvent.Parser, place, record) is { Method: "" }:
+                _verdict.Find(FindingKind.Malformed, place, "is a SecurityEvent of no method");
+                break;
         }
     }
 

@@ -1,0 +1,185 @@
+using System.CommandLine;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Google.Protobuf;
+using Grpc.Core;
+using SafetyFilter.Cli.Operations;
+using SafetyFilter.FunctionalTests.Host;
+using SafetyFilter.Ledger;
+using SafetyFilter.Lineage.V1;
+using SafetyFilter.Operations.V1;
+using Stub = SafetyFilter.Operations.V1.Operations.OperationsClient;
+
+namespace SafetyFilter.FunctionalTests.Operations;
+
+/// <summary>A sidecar with both operations listeners: 'alice' may read, 'bob' may change.</summary>
+public sealed class OperatedSidecar : IAsyncLifetime
+{
+    internal const string AliceToken = "alice's token";
+    internal const string BobToken = "bob's token";
+
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("sf-ops-");
+
+    internal SidecarProcess Sidecar { get; private set; } = null!;
+
+    internal string UnixSocket => Path.Combine(_folder.FullName, "operations.sock");
+
+    internal string TokensFile => Path.Combine(_folder.FullName, "tokens");
+
+    internal string Tcp { get; private set; } = "";
+
+    public async ValueTask InitializeAsync()
+    {
+        await File.WriteAllTextAsync(TokensFile, $"# who may\nalice read {Hash(AliceToken)}\nbob change {Hash(BobToken)}\n");
+        Sidecar = await SidecarProcess.StartAsync(
+            ("Operations__UnixSocket", UnixSocket), ("Operations__Tcp", "127.0.0.1:0"), ("Operations__TokensFile", TokensFile));
+        using var ready = JsonDocument.Parse(await File.ReadAllTextAsync(Sidecar.ReadyFile));
+        Tcp = ready.RootElement.GetProperty("operations").GetString()!;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Sidecar.DisposeAsync();
+        _folder.Delete(recursive: true);
+    }
+
+    internal static string Hash(string token) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(token)));
+}
+
+public sealed class OperationsTests(OperatedSidecar fixture) : IClassFixture<OperatedSidecar>
+{
+    private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task GetStatus_AfterADecision_CountsItForItsSurface()
+    {
+        using var wire = Wire.Tcp(fixture.Sidecar);
+        using var operations = Wire.Unix(fixture.UnixSocket);
+        var stub = new Stub(operations.Channel);
+        var request = BadInput.BadRequest.Good();
+        var before = await stub.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled);
+
+        await wire.FilterAsync(request);
+
+        var after = await stub.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled);
+        Assert.True(after.Serving);
+        Assert.Empty(after.Troubles);
+        var (old, now) = (Of(before, request.Surface), Of(after, request.Surface));
+        Assert.Equal(old.Requests + 1, now.Requests);
+        Assert.Equal(old.Candidates + (ulong)request.CandidateIds.Count, now.Candidates);
+        Assert.Equal(now.Candidates, now.Allowed + now.Labelled + now.AgeRestricted + now.Demoted + now.Blocked);
+        Assert.Equal(old.BudgetMicros + 1_000_000, now.BudgetMicros);
+        Assert.True(now.EngineMicros > old.EngineMicros);
+        Assert.NotEmpty(now.PolicyRevision);
+        Assert.True(after.Ledger.LastSequence > before.Ledger.LastSequence);
+        Assert.False(after.Ledger.Kafka);
+    }
+
+    [Fact]
+    public async Task WatchStatus_WhileServing_ComesAgainAndAgain()
+    {
+        using var operations = Wire.Unix(fixture.UnixSocket);
+        using var watch = new Stub(operations.Channel).WatchStatus(new WatchStatusRequest { IntervalMillis = 100 }, cancellationToken: Cancelled);
+
+        var times = new List<ulong>();
+        while (times.Count < 3 && await watch.ResponseStream.MoveNext(Cancelled))
+        {
+            times.Add(watch.ResponseStream.Current.TimeUnixNanos);
+        }
+
+        Assert.Equal(3, times.Distinct().Count());
+        Assert.Equal(times.Order(), times);
+    }
+
+    [Fact]
+    public async Task WatchStatus_IntervalTooShort_SaysWhichAreTaken()
+    {
+        using var operations = Wire.Unix(fixture.UnixSocket);
+        using var watch = new Stub(operations.Channel).WatchStatus(new WatchStatusRequest { IntervalMillis = 5 }, cancellationToken: Cancelled);
+
+        var error = await Assert.ThrowsAsync<RpcException>(() => watch.ResponseStream.MoveNext(Cancelled));
+
+        Assert.Equal(StatusCode.InvalidArgument, error.StatusCode);
+        Assert.Contains("interval_millis is 5", error.Status.Detail, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Tcp_TokensAndRights_DecideAndDenialsAreRecorded()
+    {
+        using var channel = global::Grpc.Net.Client.GrpcChannel.ForAddress(fixture.Tcp);
+        var stub = new Stub(channel);
+
+        Assert.Equal(StatusCode.Unauthenticated, await Refused(() => stub.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled)));
+        Assert.Equal(StatusCode.Unauthenticated, await Refused(() => stub.GetStatusAsync(new GetStatusRequest(), Bearer("guessed"), cancellationToken: Cancelled)));
+        Assert.True((await stub.GetStatusAsync(new GetStatusRequest(), Bearer(OperatedSidecar.AliceToken), cancellationToken: Cancelled)).Serving);
+        Assert.True((await stub.GetStatusAsync(new GetStatusRequest(), Bearer(OperatedSidecar.BobToken), cancellationToken: Cancelled)).Serving);
+        Assert.Equal(
+            StatusCode.PermissionDenied,
+            await Refused(() => stub.CloseBreakerAsync(new BreakerRequest { Bundle = "text-safety" }, Bearer(OperatedSidecar.AliceToken), cancellationToken: Cancelled)));
+
+        var events = SpoolRecords.Read(fixture.Sidecar.Spool).Where(static record => record.Type == RecordType.SecurityEvent)
+            .Select(static record => SecurityEvent.Parser.ParseFrom(record.Bytes)).ToList();
+        Assert.Contains(events, static one => one is { Kind: SecurityEvent.Types.Kind.Unauthenticated, Caller: "127.0.0.1", Method: "/safetyfilter.v1.Operations/GetStatus", Attempts: >= 1 });
+        Assert.Contains(events, static one => one is { Kind: SecurityEvent.Types.Kind.PermissionDenied, Caller: "alice", Method: "/safetyfilter.v1.Operations/CloseBreaker" });
+        SpoolRecords.Verify(fixture.Sidecar.Spool);
+    }
+
+    [Fact]
+    public async Task Tcp_TokenAddedToTheFile_IsTakenWithoutARestart()
+    {
+        using var channel = global::Grpc.Net.Client.GrpcChannel.ForAddress(fixture.Tcp);
+        var stub = new Stub(channel);
+        Assert.Equal(StatusCode.Unauthenticated, await Refused(() => stub.GetStatusAsync(new GetStatusRequest(), Bearer("carol's token"), cancellationToken: Cancelled)));
+
+        await File.AppendAllTextAsync(fixture.TokensFile, $"carol read {OperatedSidecar.Hash("carol's token")}\n", Cancelled);
+
+        Assert.True((await stub.GetStatusAsync(new GetStatusRequest(), Bearer("carol's token"), cancellationToken: Cancelled)).Serving);
+    }
+
+    [Fact]
+    public async Task Listeners_EachServesItsOwnOnly()
+    {
+        using var main = Wire.Tcp(fixture.Sidecar);
+        using var operations = Wire.Unix(fixture.UnixSocket);
+
+        Assert.Equal(StatusCode.Unimplemented, await Refused(() => new Stub(main.Channel).GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled)));
+        Assert.Equal(StatusCode.Unimplemented, (await operations.RefusedAsync(BadInput.BadRequest.Good().ToByteArray())).StatusCode);
+        Assert.Equal((UnixFileMode)Convert.ToInt32("600", 8), File.GetUnixFileMode(fixture.UnixSocket));
+    }
+
+    [Fact]
+    public async Task StatusCommand_OverTheSocket_ShowsSurfacesAndLedger()
+    {
+        var (code, output, _) = await Run(StatusCommand.Create(), "--operations", "unix:" + fixture.UnixSocket);
+
+        Assert.Equal(0, code);
+        Assert.Contains("serving for", output, StringComparison.Ordinal);
+        Assert.Contains("for-you", output, StringComparison.Ordinal);
+        Assert.Contains("Kafka off", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task StatusCommand_NobodyThere_SaysWhereItLooked()
+    {
+        var (code, _, error) = await Run(StatusCommand.Create(), "--operations", "unix:/nowhere/operations.sock");
+
+        Assert.Equal(1, code);
+        Assert.Contains("No sidecar answers at unix:/nowhere/operations.sock", error, StringComparison.Ordinal);
+    }
+
+    private static async Task<(int Code, string Output, string Error)> Run(Command command, params string[] arguments)
+    {
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        var code = await command.Parse(arguments).InvokeAsync(new InvocationConfiguration { Output = output, Error = error }, Cancelled);
+        return (code, output.ToString(), error.ToString());
+    }
+
+    private static SurfaceStatus Of(SidecarStatus status, string surface) => Assert.Single(status.Surfaces, one => one.Name == surface);
+
+    private static Metadata Bearer(string token) => new() { { "authorization", "Bearer " + token } };
+
+    private static async Task<StatusCode> Refused<T>(Func<AsyncUnaryCall<T>> call) =>
+        (await Assert.ThrowsAsync<RpcException>(async () => await call())).StatusCode;
+}
