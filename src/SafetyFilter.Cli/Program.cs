@@ -12,4 +12,6 @@ return await new RootCommand("A safety filter beside a recommendation ranker: se
     PolicyCommand.Create(),
     StatusCommand.Create(),
     BreakerCommand.Create(),
+    ReloadCommand.Create(),
+    ConfigCommand.Create(),
 }.Parse(args).InvokeAsync();

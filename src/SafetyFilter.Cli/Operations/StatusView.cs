@@ -21,6 +21,7 @@ internal static class StatusView
             parts.Add(Breakers(status.Breakers));
         }
 
+        parts.Add(Admission(status.Admission, before?.Admission, seconds));
         parts.Add(Ledger(status.Ledger, before?.Ledger, seconds));
         return new Rows(parts);
     }
@@ -40,7 +41,7 @@ internal static class StatusView
 
     private static Text Head(SidecarStatus status) => new(string.Create(
         CultureInfo.InvariantCulture,
-        $"{(status.Serving ? "serving" : "NOT serving")} for {TimeSpan.FromSeconds(status.ServingSeconds):c}, build {status.Build}, configuration {Short(status.ConfigRevision)}"));
+        $"{(status.Serving ? "serving" : "NOT serving")} for {TimeSpan.FromSeconds(status.ServingSeconds):c}, build {status.Build}, configuration {Short(status.ConfigRevision)}; {status.Reload.Accepted} changes taken, {status.Reload.Refused} refused"));
 
     private static Text State(BreakerStatus breaker) => breaker.State switch
     {
@@ -71,6 +72,17 @@ internal static class StatusView
         }
 
         return new Rows(load, actions);
+    }
+
+    private static Table Admission(AdmissionStatus now, AdmissionStatus? before, double seconds)
+    {
+        var per = seconds > 0 ? "/s" : "";
+        var table = NewTable("admission", "places", "at work", "waiting", "refused" + per, "served by fail mode" + per);
+        table.AddRow(
+            new Text(""), Number(now.Limit), Number(now.InFlight), Number(now.Waiting),
+            Number(seconds > 0 ? (now.Refused - before!.Refused) / seconds : now.Refused),
+            Number(seconds > 0 ? (now.ServedByFailMode - before!.ServedByFailMode) / seconds : now.ServedByFailMode));
+        return table;
     }
 
     private static Table Ledger(LedgerStatus ledger, LedgerStatus? before, double seconds)

@@ -38,6 +38,8 @@ internal sealed class Admission : IDisposable
     private readonly AdmissionMetrics _metrics;
     private readonly TimeProvider _time;
     private int _inside;
+    private long _refusedTotal;
+    private long _servedTotal;
 
     public Admission(AdmissionOptions options, ServingStore serving, ShedReport report, FilterMetrics requests, System.Diagnostics.Metrics.Meter meter, TimeProvider time)
     {
@@ -46,6 +48,10 @@ internal sealed class Admission : IDisposable
         _pool = PoolDelay.OfThisProcess(time);
         _metrics = new AdmissionMetrics(meter, () => _gate.Places, () => _gate.InFlight, () => _gate.Waiting, () => Volatile.Read(ref _inside));
     }
+
+    /// <summary>How full it is, and what was shed since the start of the process.</summary>
+    public (int InFlight, int Places, int Waiting, long Refused, long ServedByFailMode) Read() =>
+        (_gate.InFlight, _gate.Places, _gate.Waiting, Volatile.Read(ref _refusedTotal), Volatile.Read(ref _servedTotal));
 
     /// <summary>Middleware round unary calls of the filter: refuses those that would not get a place, before their body is read.</summary>
     public Task Guard(HttpContext http, RequestDelegate next)
@@ -187,6 +193,7 @@ internal sealed class Admission : IDisposable
 
     private void Count(string surface, ShedReason reason, bool servedByFailMode)
     {
+        Interlocked.Increment(ref servedByFailMode ? ref _servedTotal : ref _refusedTotal);
         _report.Count(servedByFailMode);
         _metrics.Shed(surface, TagOf(reason), servedByFailMode);
         if (!servedByFailMode)

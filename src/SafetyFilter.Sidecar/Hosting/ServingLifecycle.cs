@@ -25,6 +25,7 @@ internal sealed partial class ServingLifecycle(
     Grpc.OpenStreams streams,
     Admission.ShedReport shed,
     IHostApplicationLifetime lifetime,
+    TimeProvider time,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
     private readonly CancellationTokenSource _drained = new();

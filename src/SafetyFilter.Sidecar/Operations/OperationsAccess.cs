@@ -84,7 +84,7 @@ internal sealed partial class OperationsAccess(
     // What is not known to read only, changes.
     private static OperationsRight RightFor(string method) => method[(method.LastIndexOf('/') + 1)..] switch
     {
-        nameof(OperationsService.GetStatus) or nameof(OperationsService.WatchStatus) => OperationsRight.Read,
+        nameof(OperationsService.GetStatus) or nameof(OperationsService.WatchStatus) or nameof(OperationsService.ListBreakers) or nameof(OperationsService.GetConfiguration) => OperationsRight.Read,
         _ => OperationsRight.Change,
     };
 

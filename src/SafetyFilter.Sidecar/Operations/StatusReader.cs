@@ -1,31 +1,81 @@
 using Google.Protobuf;
+using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
 using SafetyFilter.Observability;
 using SafetyFilter.Operations.V1;
 using SafetyFilter.Sidecar.Hosting;
+using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Operations;
 
 /// <summary>What serves, and how it fares. Reads counters that are there anyway; asks nothing of the request path.</summary>
 internal sealed class StatusReader(
-    ServingStore serving, ServingLifecycle lifecycle, DecisionLedger ledger, FilterMetrics metrics, TimeProvider time)
+    ServingStore serving, ServingLifecycle lifecycle, DecisionLedger ledger, FilterMetrics metrics, BreakerBoard breakers, Grpc.Admission admission, ReloadService reload,
+    TimeProvider time)
 {
     public SidecarStatus Read()
     {
         var now = time.GetUtcNow();
         var status = new SidecarStatus
         {
-            TimeUnixNanos = (ulong)(now - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick,
+            TimeUnixNanos = Nanos(now),
             Build = SidecarSetup.Build,
             Serving = lifecycle.IsServing,
             ServingSeconds = lifecycle.ServingSince is { } since && lifecycle.IsServing ? (ulong)Math.Max(0, (now - since).TotalSeconds) : 0,
+            Breakers = { breakers.Read().Select(Describe) },
+            Admission = Places(),
             Ledger = Ledger(),
+            Reload = Reloads(),
         };
         Surfaces(status);
         Troubles(status);
         return status;
+    }
+
+    public static BreakerStatus Describe(BreakerReading breaker) => new()
+    {
+        Bundle = breaker.Bundle,
+        Group = breaker.Group,
+        State = (BreakerStatus.Types.State)breaker.State,
+        OpenForMillis = (ulong)Math.Ceiling(breaker.BreakLeft.TotalMilliseconds),
+        Surfaces = { breaker.Surfaces },
+        Calls = (ulong)breaker.Calls,
+        Failures = (ulong)breaker.Failures,
+        SlowCalls = (ulong)breaker.SlowCalls,
+        TurnedAway = (ulong)breaker.TurnedAway,
+        Trials = (uint)breaker.Trials,
+        TrialsNeeded = (uint)breaker.TrialsNeeded,
+    };
+
+    private SafetyFilter.Operations.V1.ReloadStatus Reloads()
+    {
+        var status = reload.Status;
+        return new SafetyFilter.Operations.V1.ReloadStatus
+        {
+            Accepted = (ulong)status.Accepted,
+            Refused = (ulong)status.Refused,
+            LastAcceptedUnixNanos = Nanos(status.LastAccepted),
+            LastRefusedUnixNanos = Nanos(status.LastRefused),
+            Errors = { status.Errors },
+            Pending = { status.Pending },
+        };
+    }
+
+    private static ulong Nanos(DateTimeOffset? time) => time is { } one ? (ulong)(one - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick : 0;
+
+    private AdmissionStatus Places()
+    {
+        var (inFlight, places, waiting, refused, served) = admission.Read();
+        return new AdmissionStatus
+        {
+            InFlight = (uint)Math.Max(0, inFlight),
+            Limit = (uint)places,
+            Waiting = (uint)Math.Max(0, waiting),
+            Refused = (ulong)refused,
+            ServedByFailMode = (ulong)served,
+        };
     }
 
     private void Surfaces(SidecarStatus status)
@@ -84,6 +134,16 @@ internal sealed class StatusReader(
         if (!status.Serving)
         {
             status.Troubles.Add("not serving: starting or draining");
+        }
+
+        foreach (var breaker in status.Breakers.Where(static one => one.State != BreakerStatus.Types.State.Closed))
+        {
+            status.Troubles.Add($"breaker of {breaker.Bundle} (group {breaker.Group}): {breaker.State}");
+        }
+
+        foreach (var error in status.Reload.Errors)
+        {
+            status.Troubles.Add($"reload: {error}");
         }
 
         foreach (var (part, trouble) in new[] { ("disk", ledger.Spool.Trouble), ("signing", ledger.Spool.Notary.Trouble), ("kafka", ledger.PublisherTrouble) })

@@ -64,7 +64,7 @@ public sealed class OperationsTests(OperatedSidecar fixture) : IClassFixture<Ope
 
         var after = await stub.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled);
         Assert.True(after.Serving);
-        Assert.Empty(after.Troubles);
+        Assert.Equal(after.Admission.Limit, before.Admission.Limit);
         var (old, now) = (Of(before, request.Surface), Of(after, request.Surface));
         Assert.Equal(old.Requests + 1, now.Requests);
         Assert.Equal(old.Candidates + (ulong)request.CandidateIds.Count, now.Candidates);
@@ -146,6 +146,97 @@ public sealed class OperationsTests(OperatedSidecar fixture) : IClassFixture<Ope
         Assert.Equal(StatusCode.Unimplemented, await Refused(() => new Stub(main.Channel).GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled)));
         Assert.Equal(StatusCode.Unimplemented, (await operations.RefusedAsync(BadInput.BadRequest.Good().ToByteArray())).StatusCode);
         Assert.Equal((UnixFileMode)Convert.ToInt32("600", 8), File.GetUnixFileMode(fixture.UnixSocket));
+    }
+
+    [Fact]
+    public async Task BreakerCommand_IsolateAndClose_ChangesTheBreakerAndIsRecordedWithWhoDidIt()
+    {
+        string[] there = ["--operations", "unix:" + fixture.UnixSocket];
+        using var wire = Wire.Tcp(fixture.Sidecar);
+
+        var (listed, breakers, _) = await Run(BreakerCommand.Create(), ["ls", .. there]);
+        var (isolated, after, error) = await Run(BreakerCommand.Create(), ["isolate", "text-safety", .. there]);
+        var answer = await wire.FilterAsync(BadInput.BadRequest.Good());
+        var (status, troubles, _) = await Run(StatusCommand.Create(), there);
+        var (closed, again, _) = await Run(BreakerCommand.Create(), ["close", "text-safety", "--group", "default", .. there]);
+        var (unknown, _, remedy) = await Run(BreakerCommand.Create(), ["close", "nothing", .. there]);
+
+        Assert.True((0, 0, 0, 0, 1) == (listed, isolated, status, closed, unknown), error);
+        Assert.DoesNotContain("isolated", breakers, StringComparison.Ordinal);
+        Assert.Contains("isolated", after, StringComparison.Ordinal);
+        Assert.Contains("breaker of text-safety (group default): Isolated", troubles, StringComparison.Ordinal);
+        Assert.DoesNotContain("isolated", again, StringComparison.Ordinal);
+        Assert.Contains("There is no breaker of bundle 'nothing'. Use one of:", remedy, StringComparison.Ordinal);
+        Assert.Contains(answer.Bundles, static bundle => bundle is { Name: "text-safety", Failure: V1.FailureKind.BreakerOpen });
+        var changes = SpoolRecords.Read(fixture.Sidecar.Spool).Where(static record => record.Type == RecordType.BreakerChange)
+            .Select(static record => BreakerChange.Parser.ParseFrom(record.Bytes)).Where(static change => change.Bundle == "text-safety").ToList();
+        Assert.Contains(changes, static change => change.State == DecisionRecord.Types.BreakerState.Isolated && change.Actor.StartsWith("uid ", StringComparison.Ordinal));
+        Assert.Contains(changes, static change => change.State == DecisionRecord.Types.BreakerState.Closed && change.Reason == BreakerChange.Types.Reason.Operator);
+        SpoolRecords.Verify(fixture.Sidecar.Spool);
+    }
+
+    [Fact]
+    public async Task ReloadCommand_ABudgetChanged_TellsItDryAndThenPutsItIntoForce()
+    {
+        string[] there = ["--operations", "unix:" + fixture.UnixSocket];
+        var policy = Path.Combine(fixture.Sidecar.Folder, "policies", "search.yaml");
+        var text = await File.ReadAllTextAsync(policy, Cancelled);
+        using var operations = Wire.Unix(fixture.UnixSocket);
+        var stub = new Stub(operations.Channel);
+        var before = Of(await stub.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled), "search").PolicyRevision;
+        try
+        {
+            await File.WriteAllTextAsync(policy, text.Replace("budget_us: 1000000", "budget_us: 999999", StringComparison.Ordinal), Cancelled);
+            var (dry, told, _) = await Run(ReloadCommand.Create(), ["--dry-run", .. there]);
+            var (done, output, error) = await Run(ReloadCommand.Create(), there);
+
+            // Unless the sidecar noticed the edit by itself in between.
+            Assert.True((0, 0) == (dry, done), error);
+            Assert.True(told.Contains("policy search", StringComparison.Ordinal) || told.Contains("nothing to change", StringComparison.Ordinal), told);
+            Assert.True(output.Contains("in effect", StringComparison.Ordinal) || output.Contains("nothing to change", StringComparison.Ordinal), output);
+            Assert.NotEqual(before, Of(await stub.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled), "search").PolicyRevision);
+            Assert.Contains(
+                SpoolRecords.Read(fixture.Sidecar.Spool),
+                static record => record.Type == RecordType.Change && Change.Parser.ParseFrom(record.Bytes) is { Outcome: Change.Types.Outcome.Accepted, Actor.Length: > 0 });
+        }
+        finally
+        {
+            await File.WriteAllTextAsync(policy, text, Cancelled);
+            Assert.Equal(0, (await Run(ReloadCommand.Create(), there)).Code);
+        }
+    }
+
+    [Fact]
+    public async Task ReloadCommand_APolicyThatIsWrong_IsRefusedWithItsErrorAndServesOn()
+    {
+        string[] there = ["--operations", "unix:" + fixture.UnixSocket];
+        var policy = Path.Combine(fixture.Sidecar.Folder, "policies", "zz-wrong.yaml");
+        await File.WriteAllTextAsync(policy, "policy: wrong\n", Cancelled);
+        try
+        {
+            var (code, output, _) = await Run(ReloadCommand.Create(), there);
+
+            Assert.Equal(1, code);
+            Assert.Contains("zz-wrong.yaml", output, StringComparison.Ordinal);
+            Assert.Contains("REFUSED", output, StringComparison.Ordinal);
+            using var wire = Wire.Tcp(fixture.Sidecar);
+            await wire.FilterAsync(BadInput.BadRequest.Good());
+        }
+        finally
+        {
+            File.Delete(policy);
+            Assert.Equal(0, (await Run(ReloadCommand.Create(), there)).Code);
+        }
+    }
+
+    [Fact]
+    public async Task ConfigCommand_TellsWhereAValueComesFrom()
+    {
+        var (code, output, _) = await Run(ConfigCommand.Create(), "Breaker:SlowCallMicros", "--json", "--operations", "unix:" + fixture.UnixSocket);
+
+        Assert.Equal(0, code);
+        var setting = Assert.Single(GetConfigurationResponse.Parser.ParseJson(output).Settings);
+        Assert.Equal(("Breaker:SlowCallMicros", "0", "environment"), (setting.Key, setting.Value, setting.Origin));
     }
 
     [Fact]
