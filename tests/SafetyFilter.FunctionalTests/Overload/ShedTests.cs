@@ -9,15 +9,14 @@ namespace SafetyFilter.FunctionalTests.Overload;
 
 public sealed class ShedTests
 {
-    private static readonly TimeSpan Service = TimeSpan.FromSeconds(2);
-
     [Fact]
-    public async Task Filter_NoPlaceAndNoPatience_IsRefusedWithPushbackServedByFailModeOrToldInTheStream()
+    public async Task Filter_NoPlaceInTime_IsRefusedWithPushbackServedByFailModeOrToldInTheStream()
     {
-        await using var sidecar = await SlowEngine.StartAsync(Service, ("Admission__Places", "1"), ("Admission__MaxWait", "00:00:00"));
+        await using var sidecar = await SlowEngine.StartAsync(
+            TimeSpan.FromSeconds(8), ("Admission__Places", "1"), ("Admission__MaxWait", "00:00:00.500"));
         using var wire = Wire.Tcp(sidecar);
         var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
-        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1);
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1, first);
 
         AssertPushedBack(await Assert.ThrowsAsync<RpcException>(() => wire.FilterAsync(SlowEngine.Page("refused", SlowEngine.Usual))));
 
@@ -33,8 +32,8 @@ public sealed class ShedTests
         Assert.Equal(0u, (await first).QueueMicros / 1_000_000);
 
         var scraped = await Scraped.FromAsync(sidecar);
-        Assert.Equal(2, scraped.Value("safetyfilter_admission_shed", "surface=\"usual\"", "reason=\"no_time\"", "outcome=\"refused\""));
-        Assert.Equal(1, scraped.Value("safetyfilter_admission_shed", "surface=\"by-fail-mode\"", "reason=\"no_time\"", "outcome=\"fail_mode\""));
+        Assert.Equal(2, scraped.Value("safetyfilter_admission_shed", "surface=\"usual\"", "reason=\"waited_too_long\"", "outcome=\"refused\""));
+        Assert.Equal(1, scraped.Value("safetyfilter_admission_shed", "surface=\"by-fail-mode\"", "reason=\"waited_too_long\"", "outcome=\"fail_mode\""));
         Assert.Equal(2, scraped.Value("safetyfilter_requests", "outcome=\"overloaded\""));
         Assert.Equal(0, scraped.Value("safetyfilter_breaker_transitions"));
 
@@ -47,12 +46,12 @@ public sealed class ShedTests
     [Fact]
     public async Task Filter_LineIsFull_IsRefusedBeforeItsBodyIsReadUnlessItsSurfaceGoesFirst()
     {
-        await using var sidecar = await SlowEngine.StartAsync(Service, ("Admission__Places", "1"), ("Admission__MaxWaiting", "1"));
+        await using var sidecar = await SlowEngine.StartAsync(TimeSpan.FromSeconds(2), ("Admission__Places", "1"), ("Admission__MaxWaiting", "1"));
         using var wire = Wire.Tcp(sidecar);
         var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
-        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1);
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1, first);
         var low = wire.FilterAsync(SlowEngine.Page("low", SlowEngine.Low));
-        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 1);
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 1, low);
 
         // It is not even a message, which nobody finds out.
         var refused = await Assert.ThrowsAsync<RpcException>(() => wire.FilterAsync([0xFF], new Metadata { { "safetyfilter-surface", SlowEngine.Low } }));
@@ -76,11 +75,11 @@ public sealed class ShedTests
         Assert.Equal("-1", error.Trailers.GetValue("grpc-retry-pushback-ms"));
     }
 
-    private static async Task UntilAsync(SidecarProcess sidecar, string gauge, double value)
+    private static async Task UntilAsync(SidecarProcess sidecar, string gauge, double value, Task request)
     {
         while ((await Scraped.FromAsync(sidecar)).Value(gauge) != value)
         {
-            await Task.Yield();
+            Assert.False(request.IsCompleted, "The request that this is about was answered.");
         }
     }
 }
