@@ -118,7 +118,7 @@ internal static class SidecarSetup
             provider.GetRequiredService<ILogger<BreakerEvents>>(),
             provider.GetRequiredService<FilterMetrics>(),
             change => provider.GetRequiredService<OperationsJournal>().BreakerChanged(change) == AppendResult.Appended));
-        services.AddSingleton(static provider => new BreakerBoard(provider.GetRequiredService<BreakerEvents>(), TimeProvider.System));
+        services.AddSingleton<BreakerBoard>();
         services.AddSingleton<FilterEngine>();
         services.AddSingleton(static provider => provider.GetRequiredService<IMeterFactory>().Create(FilterMetrics.MeterName));
         services.AddSingleton<FilterMetrics>();

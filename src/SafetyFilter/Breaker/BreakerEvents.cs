@@ -30,7 +30,7 @@ internal sealed partial class BreakerEvents(
                 Isolated(logger, change.Bundle, change.Group, change.Actor);
                 break;
             default:
-                Closed(logger, change.Bundle, change.Group, reason, change.Actor);
+                Closed(logger, change.Bundle, change.Group, reason, change.Actor.Length > 0 ? change.Actor : "itself");
                 break;
         }
     }
@@ -44,7 +44,7 @@ internal sealed partial class BreakerEvents(
     [LoggerMessage(EventIds.BreakerHalfOpened, LogLevel.Information, "Breaker of bundle {Bundle}, group {Group}, is half-open; one request at a time tries it")]
     private static partial void HalfOpened(ILogger logger, string bundle, string group);
 
-    [LoggerMessage(EventIds.BreakerClosed, LogLevel.Information, "Breaker of bundle {Bundle}, group {Group}, closed after {Reason} (by: '{Actor}')")]
+    [LoggerMessage(EventIds.BreakerClosed, LogLevel.Information, "Breaker of bundle {Bundle}, group {Group}, is closed ({Reason}, by {Actor})")]
     private static partial void Closed(ILogger logger, string bundle, string group, string reason, string actor);
 
     [LoggerMessage(EventIds.BreakerIsolated, LogLevel.Warning, "Bundle {Bundle} is isolated for group {Group} by '{Actor}' until it is closed by hand; its classifiers take their fail modes")]

@@ -30,7 +30,7 @@ internal sealed class BreakerGate(string bundle, string group, BreakerEvents eve
     // Under the lock: which trial runs, so that a trial which an operator overtook says nothing.
     private int _trial;
 
-    // What it guards is gone; who still calls changes nothing that anybody should hear of.
+    // What it guards is gone; what calls still change is nothing that anybody should hear of. What an operator does always is.
     private volatile bool _isRetired;
 
     // Counted by requests.
@@ -183,7 +183,7 @@ internal sealed class BreakerGate(string bundle, string group, BreakerEvents eve
     {
         if (TryIsolate())
         {
-            Tell(BreakerState.Isolated, BreakerReason.Operator, actor: actor);
+            events.Changed(new BreakerTransition(bundle, group, BreakerState.Isolated, BreakerReason.Operator, Actor: actor));
         }
     }
 
@@ -192,7 +192,7 @@ internal sealed class BreakerGate(string bundle, string group, BreakerEvents eve
     {
         if (TryClose())
         {
-            Tell(BreakerState.Closed, BreakerReason.Operator, actor: actor);
+            events.Changed(new BreakerTransition(bundle, group, BreakerState.Closed, BreakerReason.Operator, Actor: actor));
         }
     }
 
@@ -263,11 +263,11 @@ internal sealed class BreakerGate(string bundle, string group, BreakerEvents eve
     }
 
     // Outside the lock: the ledger may wait for its disk.
-    private void Tell(BreakerState state, BreakerReason reason, FailureKind failure = FailureKind.None, TimeSpan breakDuration = default, string actor = "")
+    private void Tell(BreakerState state, BreakerReason reason, FailureKind failure = FailureKind.None, TimeSpan breakDuration = default)
     {
         if (!_isRetired)
         {
-            events.Changed(new BreakerTransition(bundle, group, state, reason, failure, breakDuration, actor));
+            events.Changed(new BreakerTransition(bundle, group, state, reason, failure, breakDuration));
         }
     }
 }

@@ -11,7 +11,7 @@ namespace SafetyFilter.Breaker;
 /// <remarks>
 /// Only the model's own faults count: an exception, output that is no score, and slowness. A request without a single candidate that
 /// the model can read never reaches the breaker, neither as a failure nor as a success: or whoever sends bad input would
-/// control failing open, keep a breaker from opening by numbers, or close one as its probe. So does a run that its caller's deadline cut short.
+/// control failing open, keep a breaker from opening by numbers, or close one as its probe. Nor does a run that its caller's deadline cut short.
 /// </remarks>
 internal sealed class GuardedBundle
 {

@@ -218,7 +218,7 @@ internal sealed partial class FilterEngine(
             var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
             if (ran && breaker == BreakerState.Open)
             {
-                // Polly says so only to the next caller: a call that ran although the breaker was open was its probe.
+                // The break is over when the first call after it comes, so that call was a trial.
                 breaker = BreakerState.HalfOpen;
             }
 

@@ -39,7 +39,11 @@ internal sealed class BoardBench : IDisposable
     public BoardBench() => Board = new BreakerBoard(
         new BreakerEvents(NullLogger<BreakerEvents>.Instance, new FilterMetrics(_meter), change =>
         {
-            Changes.Add(change);
+            lock (Changes)
+            {
+                Changes.Add(change);
+            }
+
             return true;
         }),
         Time);

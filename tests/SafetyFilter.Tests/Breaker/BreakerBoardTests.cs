@@ -85,6 +85,54 @@ public sealed class BreakerBoardTests(RootsModels models) : IClassFixture<RootsM
     }
 
     [Fact]
+    public void Commit_AmongCallsOfSeveralThreads_LosesNoCount()
+    {
+        const int Threads = 3;
+        const int CallsEach = 1000;
+        _bench.Reload(models.Versions[0], FourCalls, "feed");
+        var wrong = 0;
+        var threads = Enumerable.Range(0, Threads).Select(_ => new Thread(() =>
+        {
+            for (var call = 0; call < CallsEach; call++)
+            {
+                Interlocked.Add(ref wrong, _bench.Call("feed", good: true) == default ? 0 : 1);
+            }
+        })).ToArray();
+        Array.ForEach(threads, static thread => thread.Start());
+        for (var reload = 0; reload < 200 || threads.Any(static thread => thread.IsAlive); reload++)
+        {
+            _bench.Reload(models.Versions[0], reload % 3 == 0 ? SixCalls : FourCalls, "feed");
+        }
+
+        Array.ForEach(threads, static thread => thread.Join());
+        Assert.Equal((0, Threads * CallsEach, 0, BreakerState.Closed), (wrong, Reading("feed").Calls, Reading("feed").Failures, Reading("feed").State));
+    }
+
+    [Fact]
+    public void TryIsolate_WhileAnotherModelIsCommitted_IsNeverForgotten()
+    {
+        for (var round = 0; round < 500; round++)
+        {
+            using var bench = new BoardBench();
+            bench.Reload(models.Versions[0], FourCalls, "feed");
+            var next = bench.Prepare(models.Versions[1], FourCalls, "feed");
+            using var start = new Barrier(2);
+            var operating = new Thread(() =>
+            {
+                start.SignalAndWait();
+                bench.Board.TryIsolate("roots", "feed", "ada");
+            });
+            operating.Start();
+            start.SignalAndWait();
+            bench.Commit(next);
+            operating.Join();
+            Assert.Equal(BreakerState.Isolated, bench.Serving.Guarded("roots", "feed").State);
+            Assert.NotEmpty(bench.Changes);
+            Assert.All(bench.Changes, static change => Assert.Equal((BreakerState.Isolated, "ada"), (change.State, change.Actor)));
+        }
+    }
+
+    [Fact]
     public void Prepare_NeverCommitted_ChangesNothing()
     {
         _bench.Reload(models.Versions[0], FourCalls, "feed");

@@ -152,6 +152,27 @@ public sealed class LedgerVerifierTests : IDisposable
         AssertFindings(FindingKind.Malformed);
     }
 
+    [Theory]
+    [InlineData((int)DecisionRecord.Types.BreakerState.Isolated, true)]
+    [InlineData((int)DecisionRecord.Types.BreakerState.Open, false)]
+    public void Add_ABreakerThatAnOperatorChanged_IsWellFormedWhereAnOperatorCanDoThat(int state, bool isFine)
+    {
+        Start(1, 1, 0, cleanly: false);
+        Add(RecordType.BreakerChange, new BreakerChange
+        {
+            StreamId = Id(Stream),
+            Epoch = 1,
+            Sequence = 2,
+            Bundle = "roots",
+            Group = "default",
+            State = (DecisionRecord.Types.BreakerState)state,
+            Reason = BreakerChange.Types.Reason.Operator,
+            Actor = "ada",
+        });
+
+        AssertFindings(isFine ? [] : [FindingKind.Malformed]);
+    }
+
     [Fact]
     public void Add_AStreamThatBeginsLater_IsNotedAndVerified()
     {
