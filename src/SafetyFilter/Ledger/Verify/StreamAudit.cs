@@ -177,8 +177,8 @@ internal sealed class StreamAudit
             case RecordType.BreakerChange when Parse(BreakerChange.Parser, place, record) is { } change && BreakerRules.Fault(change) is { } fault:
                 _verdict.Find(FindingKind.Malformed, place, fault);
                 break;
-            case RecordType.Change when Parse(Change.Parser, place, record) is { } change && (change.Source.Length == 0 || change.Outcome == Change.Types.Outcome.Unspecified):
-                _verdict.Find(FindingKind.Malformed, place, "is a Change without a source or an outcome");
+            case RecordType.Change when Parse(Change.Parser, place, record) is { } change && ChangeRules.Fault(change) is { } fault:
+                _verdict.Find(FindingKind.Malformed, place, fault);
                 break;
         }
     }
