@@ -54,7 +54,7 @@ internal static class BreakerCommand
                 // What Score does around the run.
                 if (!guarded.Gate.TurnsAway() && guarded.Gate.TryEnter(out var trial))
                 {
-                    guarded.Judge(default, isSlow: false, trial, BudgetBound.Policy);
+                    guarded.Judge(default, isSlow: false, trial, isEvidence: true);
                 }
             }
 

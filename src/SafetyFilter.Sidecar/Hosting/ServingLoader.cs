@@ -7,13 +7,14 @@ using SafetyFilter.Filtering;
 using SafetyFilter.Observability;
 using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
+using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
 /// <summary>Makes serving snapshots: from the folders of models and policies at start, and from other texts of policies and settings later.</summary>
 internal sealed partial class ServingLoader(
     SidecarOptions options,
-    IConfiguration configuration,
+    ServingSettings settings,
     FilterEngine engine,
     BreakerBoard breakers,
     BreakerEvents events,
@@ -46,7 +47,7 @@ internal sealed partial class ServingLoader(
         }
 
         Rehearse(policies, classifiers);
-        return (Bind(policies, classifiers, options, ConfigRevision(configuration)), []);
+        return (Bind(policies, classifiers, options, ConfigRevision(settings.InForce)), []);
     }
 
     /// <summary>The policies that texts make with the bundles that serve, or every error.</summary>

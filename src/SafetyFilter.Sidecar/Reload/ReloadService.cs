@@ -77,6 +77,7 @@ internal sealed partial class ReloadService(
     internal async Task LookAsync(CancellationToken cancellationToken)
     {
         await _oneAtATime.WaitAsync(cancellationToken);
+        ReloadContent? content = null;
         try
         {
             if (Volatile.Read(ref _loaded) is not { } loaded)
@@ -84,7 +85,7 @@ internal sealed partial class ReloadService(
                 return;
             }
 
-            var content = ReloadContent.Read(files, settings.Options.Policies.FullPath);
+            content = ReloadContent.Read(files, settings.Options.Policies.FullPath);
             if (_watch.IsDue(content.Fingerprint))
             {
                 Take(loaded, content, new Asked(ByFile, FileOwner.OfNewest(content.ChangedSince(_accepted)), IsDryRun: false, IsForced: false));
@@ -92,7 +93,8 @@ internal sealed partial class ReloadService(
         }
         catch (Exception error) when (error is not OperationCanceledException)
         {
-            // Whatever it is: what serves goes on, and the next look tries again.
+            // Whatever it is: what serves goes on, and the next edit is tried again.
+            _watch.Take(content?.Fingerprint ?? "");
             Failed(logger, error);
         }
         finally

@@ -13,6 +13,9 @@ internal sealed class ServingSettings(
     /// <summary>The options in force.</summary>
     public SidecarOptions Options { get; private set; } = options;
 
+    /// <summary>The settings in force, as the binder takes them.</summary>
+    public IConfiguration InForce => SettingsFiles.Bindable(_state.InForce);
+
     /// <summary>Settings whose new values wait for a restart, by name.</summary>
     public ImmutableArray<string> Pending
     {

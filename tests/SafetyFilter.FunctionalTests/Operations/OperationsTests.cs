@@ -167,7 +167,7 @@ public sealed class OperationsTests(OperatedSidecar fixture) : IClassFixture<Ope
         Assert.Contains("breaker of text-safety (group default): Isolated", troubles, StringComparison.Ordinal);
         Assert.DoesNotContain("isolated", again, StringComparison.Ordinal);
         Assert.Contains("There is no breaker of bundle 'nothing'. Use one of:", remedy, StringComparison.Ordinal);
-        Assert.Contains(answer.Bundles, static bundle => bundle is { Name: "text-safety", Failure: V1.FailureKind.BreakerOpen });
+        Assert.Contains(answer.Classifiers, static one => one.Name.StartsWith("text-safety/", StringComparison.Ordinal) && one.Failure == V1.FailureKind.BreakerOpen);
         var changes = SpoolRecords.Read(fixture.Sidecar.Spool).Where(static record => record.Type == RecordType.BreakerChange)
             .Select(static record => BreakerChange.Parser.ParseFrom(record.Bytes)).Where(static change => change.Bundle == "text-safety").ToList();
         Assert.Contains(changes, static change => change.State == DecisionRecord.Types.BreakerState.Isolated && change.Actor.StartsWith("uid ", StringComparison.Ordinal));

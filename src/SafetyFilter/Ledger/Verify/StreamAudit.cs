@@ -182,8 +182,8 @@ internal sealed class StreamAudit
             case RecordType.Shed when Parse(Shed.Parser, place, record) is { Refused: 0, ServedByFailMode: 0 }:
                 _verdict.Find(FindingKind.Malformed, place, "is a Shed of no request");
                 break;
-            case RecordType.Change when Parse(Change.Parser, place, record) is { } edit && (edit.Source.Length == 0 || edit.Outcome == Change.Types.Outcome.Unspecified):
-                _verdict.Find(FindingKind.Malformed, place, "is a Change without a source or an outcome");
+            case RecordType.Change when Parse(Change.Parser, place, record) is { } edit && ChangeRules.Fault(edit) is { } wrong:
+                _verdict.Find(FindingKind.Malformed, place, wrong);
                 break;
             case RecordType.SecurityEvent when Parse(SecurityEvent.Parser, place, record) is { Method: "" }:
                 _verdict.Find(FindingKind.Malformed, place, "is a SecurityEvent of no method");
