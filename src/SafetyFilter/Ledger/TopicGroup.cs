@@ -48,9 +48,7 @@ internal sealed class TopicGroup(TopicSource source, string group)
 
             consumer.Subscribe(source.Topic);
             var failure = WorkOnLeases(consumer, work, stop);
-            Console.Error.WriteLine($"T {DateTime.UtcNow:mm:ss.fff} close");
             consumer.Close();
-            Console.Error.WriteLine($"T {DateTime.UtcNow:mm:ss.fff} closed");
             return failure ?? (_finished.Count > 0
                 ? null
                 : $"{source} has nothing for this worker: group '{group}' has read partitions [{string.Join(' ', _alreadyDone)}] to their end before, " +
@@ -84,7 +82,6 @@ internal sealed class TopicGroup(TopicSource source, string group)
             }
 
             // Only to stay a member: assignments come in here, and messages are read elsewhere.
-            Console.Error.WriteLine($"T {DateTime.UtcNow:mm:ss.fff} consume assigned={_isAssigned} lease={_lease?.IsDone}");
             consumer.Consume(TimeSpan.FromMilliseconds(100));
             consumer.Pause(consumer.Assignment);
             if (_lease is { IsDone: true } done)
