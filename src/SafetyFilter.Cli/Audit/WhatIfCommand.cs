@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
 using SafetyFilter.Audit;
-using SafetyFilter.Ledger;
 using SafetyFilter.Decisions;
+using SafetyFilter.Ledger;
 using SafetyFilter.Policy;
 using Spectre.Console;
 
