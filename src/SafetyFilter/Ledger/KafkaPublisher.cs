@@ -78,7 +78,7 @@ internal sealed class KafkaPublisher : IDisposable
     /// <summary>What keeps records from being published, in words; null while all is well.</summary>
     public string? Trouble => Volatile.Read(ref _trouble);
 
-    /// <summary>Producers made so far; more than one means fatal or permanent errors.</summary>
+    /// <summary>Producers made so far; more than one means fatal or permanent errors, or other settings.</summary>
     public long Producers => Volatile.Read(ref _producers);
 
     /// <summary>Damaged places met in the spool, besides those that recovery found.</summary>

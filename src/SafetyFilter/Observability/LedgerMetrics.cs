@@ -12,7 +12,7 @@ namespace SafetyFilter.Observability;
 /// <param name="OldestUnpublished">How long the oldest of them has waited.</param>
 /// <param name="IsTroubled">Whether the disk fails.</param>
 /// <param name="IsPublishingTroubled">Whether records wait for Kafka and something hinders them.</param>
-/// <param name="Producers">Producers made; each after the first follows an error that the one before could not retry.</param>
+/// <param name="Producers">Producers made; each after the first follows an error that the one before could not retry, or other settings.</param>
 /// <param name="CursorFailures">Times that the publish cursor could not be saved.</param>
 /// <param name="LostTotal">Decisions answered without a record since the stream began.</param>
 /// <param name="BacklogBytes">Records that wait in memory for a segment.</param>
@@ -64,7 +64,7 @@ internal static class LedgerMetrics
         meter.CreateObservableGauge(
             "safetyfilter.ledger.publishing_troubled", () => read().IsPublishingTroubled ? 1 : 0, "1", "1 while records wait for Kafka and something hinders them");
         meter.CreateObservableCounter(
-            "safetyfilter.ledger.producers", () => read().Producers, "{producer}", "Kafka producers made; each after the first follows an error that could not be retried");
+            "safetyfilter.ledger.producers", () => read().Producers, "{producer}", "Kafka producers made; each after the first follows an error that could not be retried, or other settings");
         meter.CreateObservableCounter(
             "safetyfilter.ledger.cursor_failures", () => read().CursorFailures, "{failure}", "Times that the publish cursor could not be saved");
         meter.CreateObservableCounter(

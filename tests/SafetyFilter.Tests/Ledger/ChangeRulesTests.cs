@@ -30,7 +30,9 @@ public sealed class ChangeRulesTests
     {
         var change = new Change
         {
-            Source = "file", Outcome = Outcome.Accepted, Differences = { new Change.Types.Difference { Key = "policy p" } },
+            Source = "file",
+            Outcome = Outcome.Accepted,
+            Differences = { new Change.Types.Difference { Key = "policy p" } },
             Effect = new Change.Types.Effect { Decisions = 1, Candidates = 3, Stricter = 2, Laxer = 2 },
         };
         Assert.Equal("is a Change that treats more candidates otherwise than it saw", ChangeRules.Fault(change));
