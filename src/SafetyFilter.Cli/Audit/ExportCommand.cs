@@ -76,39 +76,45 @@ internal sealed class ExportCommand
         }
     }
 
-    private async Task<string?> ExportAsync(
+    private async Task<PartitionWork> ExportAsync(
         ParseResult parsed, ILedgerSource source, (ulong From, ulong To) times, Archives archives, StatementOptions statements, Tally told, CancellationToken stop)
     {
         var plan = new ExportPlan { Reached = new Progress(parsed.InvocationConfiguration.Error, "export, columns").Reached };
-        if (plan.Read(source, times.From, times.To, stop) is { } failure)
+        if (plan.Read(source, times.From, times.To, stop) is var failure && (failure is not null || plan.Decisions + plan.Unreadable == 0))
         {
-            return failure;
-        }
-
-        if (plan.Decisions + plan.Unreadable == 0)
-        {
-            return null;
+            return new PartitionWork(failure);
         }
 
         // Aside first: a file that is there is replaced by a whole one or not at all.
         var path = parsed.GetValue(_out)!;
         path = source is TopicSource { Partition: { } number } ? Path.ChangeExtension(path, $"{number}{Path.GetExtension(path)}") : path;
         var aside = path + ".partial";
+        var written = false;
         try
         {
             if (await WriteAsync(parsed, source, times, archives, plan, statements, aside, told, stop) is { } unread)
             {
-                return $"{unread} '{path}' is as it was.";
+                return new PartitionWork($"{unread} '{path}' is as it was.");
             }
 
-            File.Move(aside, path, overwrite: true);
-            told.Add(plan, path);
-            return null;
+            written = true;
         }
         finally
         {
-            File.Delete(aside);
+            if (!written)
+            {
+                File.Delete(aside);
+            }
         }
+
+        return new PartitionWork(
+            null,
+            () =>
+            {
+                File.Move(aside, path, overwrite: true);
+                told.Add(plan, path);
+            },
+            () => File.Delete(aside));
     }
 
     private async Task<string?> WriteAsync(

@@ -56,15 +56,20 @@ internal sealed class LedgerArguments(bool byTime = false, bool byGroup = false)
 
     /// <summary>
     /// Does the command's work on the source; with a group on one after another of the partitions that it gives to this worker.
-    /// Of what the work returns, only a null means that what it found counts.
     /// </summary>
     /// <param name="shared">With a group, how the partitions went; else null.</param>
-    public string? Run(ParseResult parsed, ILedgerSource source, Func<ILedgerSource, CancellationToken, string?> work, out GroupShare? shared, CancellationToken stop)
+    public string? Run(ParseResult parsed, ILedgerSource source, Func<ILedgerSource, CancellationToken, PartitionWork> work, out GroupShare? shared, CancellationToken stop)
     {
         shared = null;
         if (!byGroup || parsed.GetValue(_group) is not { } name)
         {
-            return work(source, stop);
+            var whole = work(source, stop);
+            if (whole.Failure is null)
+            {
+                whole.Take?.Invoke();
+            }
+
+            return whole.Failure;
         }
 
         var group = new TopicGroup((TopicSource)source, name);

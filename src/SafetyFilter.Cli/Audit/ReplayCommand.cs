@@ -83,9 +83,8 @@ internal sealed class ReplayCommand
             output.WriteLine(parsed.GetValue(_json) ? Json(report, equal, repeats, damages, shared) : Text(report, equal, shared, progress.Elapsed));
             return equal ? AuditCommand.Verified : AuditCommand.Findings;
 
-            string? Replay(ILedgerSource part, CancellationToken token)
+            PartitionWork Replay(ILedgerSource part, CancellationToken token)
             {
-                // Counts only once all was read: a partition may be taken away before.
                 var found = new ReplayReport(most);
                 var scan = new DecisionScan<ReplayWork>(
                     part,
@@ -101,15 +100,12 @@ internal sealed class ReplayCommand
                     ToUnixNanos = times.To,
                     Other = archives.See,
                 };
-                if (scan.Run(token) is { } problem)
+                return new PartitionWork(scan.Run(token), () =>
                 {
-                    return problem;
-                }
-
-                report.Take(found);
-                repeats += scan.Repeats;
-                damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
-                return null;
+                    report.Take(found);
+                    repeats += scan.Repeats;
+                    damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
+                });
             }
         }
     }

@@ -114,10 +114,9 @@ internal sealed class VerifyCommand
         };
     }
 
-    private static string? Read(
+    private static PartitionWork Read(
         ILedgerSource source, VerifierOptions options, TextWriter errors, bool showsProgress, VerifyReport report, CancellationToken stop)
     {
-        // Counts only once all was read: a partition may be taken away before.
         var verifier = new LedgerVerifier(options);
         string? failure;
         using (var progress = new ReadProgress(errors, () => (verifier.Records, verifier.Bytes), () => source switch
@@ -140,7 +139,6 @@ internal sealed class VerifyCommand
             }
         }
 
-        report.Add(verifier);
-        return failure;
+        return new PartitionWork(failure, () => report.Add(verifier), verifier.Dispose);
     }
 }

@@ -84,9 +84,8 @@ internal sealed class WhatIfCommand
 
             return report.Changes.Count == 0 && report.NotRecomputable.Count == 0 && damages.Places == 0 ? AuditCommand.Verified : AuditCommand.Findings;
 
-            string? Ask(ILedgerSource part, CancellationToken token)
+            PartitionWork Ask(ILedgerSource part, CancellationToken token)
             {
-                // Counts only once all was read: a partition may be taken away before.
                 var found = new WhatIfReport(question.Examples);
                 var scan = new DecisionScan<WhatIfWork>(
                     part,
@@ -102,14 +101,11 @@ internal sealed class WhatIfCommand
                     ToUnixNanos = times.To,
                     Other = archives.See,
                 };
-                if (scan.Run(token) is { } unread)
+                return new PartitionWork(scan.Run(token), () =>
                 {
-                    return unread;
-                }
-
-                report.Take(found);
-                damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
-                return null;
+                    report.Take(found);
+                    damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
+                });
             }
         }
     }

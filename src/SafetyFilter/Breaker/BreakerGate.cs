@@ -202,12 +202,19 @@ internal sealed class BreakerGate(string bundle, string group, BreakerEvents eve
     /// </summary>
     public void Retire(BreakerGate? successor)
     {
-        _isRetired = true;
-        if (_state == BreakerState.Isolated && successor is not null)
+        BreakerState state;
+        lock (_lock)
+        {
+            // Read once: an operator may be at it, who then goes on to the successor.
+            _isRetired = true;
+            state = _state;
+        }
+
+        if (state == BreakerState.Isolated && successor is not null)
         {
             successor.TryIsolate();
         }
-        else if (_state != BreakerState.Closed)
+        else if (state != BreakerState.Closed)
         {
             events.Changed(new BreakerTransition(bundle, group, BreakerState.Closed, BreakerReason.Reloaded));
         }

@@ -5,9 +5,9 @@ namespace SafetyFilter.Ledger;
 
 /// <summary>
 /// Shares a topic's partitions out among workers that name the same consumer group. The group only leases: each partition that it gives to
-/// this worker is read by an ordinary source of its own, one after another, and committed when its work is done, so that a worker
-/// that joins later does not do it again. The work of one that is taken away before is stopped, its result is to be dropped, and whoever gets it
-/// begins anew.
+/// this worker is read by an ordinary source of its own, one after another. When that is done the partition is committed, so that a worker
+/// that joins later does not do it again, and only then counts what was found: so no two workers count the same. The work of a partition that is taken away
+/// before is stopped or dropped, and whoever gets it begins anew.
 /// </summary>
 internal sealed class TopicGroup(TopicSource source, string group)
 {
@@ -15,6 +15,8 @@ internal sealed class TopicGroup(TopicSource source, string group)
     private readonly SortedSet<int> _finished = [];
     private readonly SortedSet<int> _alreadyDone = [];
     private readonly SortedSet<int> _lost = [];
+    // Read, and not committed yet: while a group is being shared out anew nobody can.
+    private readonly List<(PartitionRange Range, PartitionWork Work)> _uncommitted = [];
     private Lease? _lease;
     private bool _isAssigned;
     private string? _trouble;
@@ -29,16 +31,20 @@ internal sealed class TopicGroup(TopicSource source, string group)
 
     /// <summary>Returns when all partitions that it was given are done. Null when something was; otherwise why not.</summary>
     /// <param name="work">
-    /// Reads one partition, on another thread than the caller's but never two at a time. Null when it did; then, and only then, what it found counts.
+    /// Reads one partition, on another thread than the caller's but never two at a time.
     /// </param>
     /// <param name="stop">Ends everything.</param>
-    public string? Run(Func<TopicSource, CancellationToken, string?> work, CancellationToken stop)
+    public string? Run(Func<TopicSource, CancellationToken, PartitionWork> work, CancellationToken stop)
     {
         try
         {
             using var consumer = source.Consumer(group, error => _trouble = error)
                 .SetPartitionsAssignedHandler(Assign)
-                .SetPartitionsRevokedHandler((_, partitions) => Lose(partitions))
+                .SetPartitionsRevokedHandler((revoking, partitions) =>
+                {
+                    Commit((IConsumer<Ignore, byte[]>)revoking);
+                    Lose(partitions);
+                })
                 .SetPartitionsLostHandler((_, partitions) => Lose(partitions))
                 .Build();
             if (source.FindPartitions(consumer, out _) is { } problem)
@@ -49,10 +55,18 @@ internal sealed class TopicGroup(TopicSource source, string group)
             consumer.Subscribe(source.Topic);
             var failure = WorkOnLeases(consumer, work, stop);
             consumer.Close();
-            return failure ?? (_finished.Count > 0
+            if (failure is not null)
+            {
+                // What it found there is lost with the rest, and the group would not read it again.
+                return _finished.Count == 0
+                    ? failure
+                    : $"{failure} Group '{group}' takes partitions [{string.Join(' ', _finished)}] for done all the same: begin again with another group name.";
+            }
+
+            return _finished.Count > 0
                 ? null
                 : $"{source} has nothing for this worker: group '{group}' has read partitions [{string.Join(' ', _alreadyDone)}] to their end before, " +
-                  "and others have the rest. Their answers tell; another group name reads all over again.");
+                  "and others have the rest. Their answers tell; another group name reads all over again.";
         }
         catch (KafkaException error)
         {
@@ -65,15 +79,16 @@ internal sealed class TopicGroup(TopicSource source, string group)
         finally
         {
             _lease?.GiveUp();
+            _uncommitted.ForEach(static one => one.Work.Drop?.Invoke());
         }
     }
 
-    private string? WorkOnLeases(IConsumer<Ignore, byte[]> consumer, Func<TopicSource, CancellationToken, string?> work, CancellationToken stop)
+    private string? WorkOnLeases(IConsumer<Ignore, byte[]> consumer, Func<TopicSource, CancellationToken, PartitionWork> work, CancellationToken stop)
     {
         // Joining a group takes as long as its members need to agree, at most their session timeout.
         var patience = TopicSource.Patience * 6;
         var started = Stopwatch.GetTimestamp();
-        while (!_isAssigned || _lease is not null || _waiting.Count > 0)
+        while (!_isAssigned || _lease is not null || _waiting.Count > 0 || _uncommitted.Count > 0)
         {
             stop.ThrowIfCancellationRequested();
             if (!_isAssigned && Stopwatch.GetElapsedTime(started) > patience)
@@ -87,13 +102,16 @@ internal sealed class TopicGroup(TopicSource source, string group)
             if (_lease is { IsDone: true } done)
             {
                 _lease = null;
-                if (done.Result() is { } failure)
+                var result = done.Result();
+                if (result.Failure is not null)
                 {
-                    return failure;
+                    return result.Failure;
                 }
 
-                Finish(consumer, done.Range);
+                _uncommitted.Add((done.Range, result));
             }
+
+            Commit(consumer);
 
             if (_lease is null && _waiting.TryDequeue(out var next))
             {
@@ -110,16 +128,24 @@ internal sealed class TopicGroup(TopicSource source, string group)
         return null;
     }
 
-    private void Finish(IConsumer<Ignore, byte[]> consumer, in PartitionRange range)
+    private void Commit(IConsumer<Ignore, byte[]> consumer)
     {
-        _finished.Add(range.Partition.Partition.Value);
-        try
+        while (_uncommitted.Count > 0)
         {
-            consumer.Commit([new TopicPartitionOffset(range.Partition, range.End)]);
-        }
-        catch (KafkaException)
-        {
-            // The group is being shared out anew: whoever gets the partition reads it again, which does no harm.
+            var (range, work) = _uncommitted[0];
+            try
+            {
+                consumer.Commit([new TopicPartitionOffset(range.Partition, range.End)]);
+            }
+            catch (KafkaException error) when (!error.Error.IsFatal && error.Error.Code is not (ErrorCode.GroupAuthorizationFailed or ErrorCode.TopicAuthorizationFailed))
+            {
+                // The group is being shared out anew: tried again until that is over, or the partition is taken away.
+                return;
+            }
+
+            _uncommitted.RemoveAt(0);
+            _finished.Add(range.Partition.Partition.Value);
+            work.Take?.Invoke();
         }
     }
 
@@ -135,7 +161,7 @@ internal sealed class TopicGroup(TopicSource source, string group)
         foreach (var range in PartitionRange.Find(consumer, partitions, source.From, source.To, TopicSource.Patience))
         {
             var number = range.Partition.Partition.Value;
-            if (range.First >= range.End || _finished.Contains(number))
+            if (range.First >= range.End || _finished.Contains(number) || _uncommitted.Exists(one => one.Range.Partition == range.Partition))
             {
                 continue;
             }
@@ -164,6 +190,13 @@ internal sealed class TopicGroup(TopicSource source, string group)
             }
         }
 
+        foreach (var (range, work) in _uncommitted.Where(one => gone.Contains(one.Range.Partition.Partition.Value)).ToArray())
+        {
+            _uncommitted.Remove((range, work));
+            work.Drop?.Invoke();
+            _lost.Add(range.Partition.Partition.Value);
+        }
+
         if (_lease is { } lease && gone.Contains(lease.Range.Partition.Partition.Value))
         {
             _lease = null;
@@ -176,9 +209,9 @@ internal sealed class TopicGroup(TopicSource source, string group)
     private sealed class Lease
     {
         private readonly CancellationTokenSource _stop;
-        private readonly Task<string?> _work;
+        private readonly Task<PartitionWork> _work;
 
-        public Lease(in PartitionRange range, Func<CancellationToken, string?> work, CancellationToken stop)
+        public Lease(in PartitionRange range, Func<CancellationToken, PartitionWork> work, CancellationToken stop)
         {
             Range = range;
             _stop = CancellationTokenSource.CreateLinkedTokenSource(stop);
@@ -189,7 +222,7 @@ internal sealed class TopicGroup(TopicSource source, string group)
 
         public bool IsDone => _work.IsCompleted;
 
-        public string? Result()
+        public PartitionWork Result()
         {
             using (_stop)
             {
@@ -201,8 +234,14 @@ internal sealed class TopicGroup(TopicSource source, string group)
         public void GiveUp()
         {
             _stop.Cancel();
-            _work.ContinueWith(static _ => { }, TaskScheduler.Default).Wait();
+            _work.ContinueWith(static work => (work.IsCompletedSuccessfully ? work.Result.Drop : null)?.Invoke(), TaskScheduler.Default).Wait();
             _stop.Dispose();
         }
     }
 }
+
+/// <summary>What came of reading a source, or a part of it.</summary>
+/// <param name="Failure">Null when all was read; otherwise why not, and nothing of it counts.</param>
+/// <param name="Take">Counts what was found.</param>
+/// <param name="Drop">Undoes what was prepared for <paramref name="Take"/>, which is not called then.</param>
+internal readonly record struct PartitionWork(string? Failure, Action? Take = null, Action? Drop = null);

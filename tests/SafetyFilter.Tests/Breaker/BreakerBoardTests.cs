@@ -119,11 +119,11 @@ public sealed class BreakerBoardTests(RootsModels models) : IClassFixture<RootsM
             using var start = new Barrier(2);
             var operating = new Thread(() =>
             {
-                start.SignalAndWait();
+                start.SignalAndWait(TestContext.Current.CancellationToken);
                 bench.Board.TryIsolate("roots", "feed", "ada");
             });
             operating.Start();
-            start.SignalAndWait();
+            start.SignalAndWait(TestContext.Current.CancellationToken);
             bench.Commit(next);
             operating.Join();
             Assert.Equal(BreakerState.Isolated, bench.Serving.Guarded("roots", "feed").State);
