@@ -130,7 +130,9 @@ internal sealed unsafe class Segment : IDisposable
         var copy = Path + ".rewrite";
         try
         {
-            using (var target = File.OpenHandle(copy, FileMode.Create, FileAccess.Write))
+            // Of a try before this one, whose fsync may have failed: what is written to that file again could count as clean.
+            NativeFile.Remove(copy);
+            using (var target = File.OpenHandle(copy, FileMode.CreateNew, FileAccess.Write))
             {
                 const int Step = 1 << 20;
                 var error = 0;
