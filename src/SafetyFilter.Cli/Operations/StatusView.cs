@@ -28,12 +28,12 @@ internal static class StatusView
 
     public static Table Breakers(IEnumerable<BreakerStatus> breakers)
     {
-        var table = NewTable("breaker", "group", "state", "surfaces", "calls", "failed", "slow", "turned away");
+        var table = NewTable("breaker (group)", "state", "calls", "failed", "slow", "turned away", "surfaces");
         foreach (var breaker in breakers)
         {
             table.AddRow(
-                new Text(breaker.Bundle), new Text(breaker.Group), State(breaker), new Text(string.Join(", ", breaker.Surfaces)),
-                Number(breaker.Calls), Number(breaker.Failures), Number(breaker.SlowCalls), Number(breaker.TurnedAway));
+                new Text(breaker.Group == "default" ? breaker.Bundle : $"{breaker.Bundle} ({breaker.Group})"), State(breaker),
+                Number(breaker.Calls), Number(breaker.Failures), Number(breaker.SlowCalls), Number(breaker.TurnedAway), new Text(string.Join(' ', breaker.Surfaces)));
         }
 
         return table;
@@ -103,7 +103,8 @@ internal static class StatusView
         var table = new Table { Border = TableBorder.Simple };
         foreach (var column in columns)
         {
-            table.AddColumn(new TableColumn(column).NoWrap());
+            var shown = new TableColumn(column);
+            table.AddColumn(column == "surfaces" ? shown : shown.NoWrap());
         }
 
         return table;
