@@ -26,9 +26,6 @@ internal sealed class Admission : IDisposable
     // Of grpc-status.
     private const string ResourceExhausted = "8";
 
-    public static readonly Refusal Overloaded = new(
-        RefusalKind.Overloaded, "The safety filter is busier than it can answer in time. Apply the ranker's own fail mode and do not retry.");
-
     private readonly AdmissionOptions _options;
     private readonly AdmissionGate _gate;
     private readonly PoolDelay _pool;
@@ -68,7 +65,7 @@ internal sealed class Admission : IDisposable
         var response = http.Response;
         response.ContentType = "application/grpc";
         response.Headers["grpc-status"] = ResourceExhausted;
-        response.Headers["grpc-message"] = Overloaded.Message;
+        response.Headers["grpc-message"] = Refusal.Overloaded.Message;
         response.Headers[PushbackTrailer] = "-1";
         return Task.CompletedTask;
     }
@@ -84,11 +81,12 @@ internal sealed class Admission : IDisposable
         return deadline == DateTime.MaxValue ? deadline : deadline - waited;
     }
 
-    /// <summary>Takes a place without waiting for one, if there is still a use for it.</summary>
-    public bool TryEnter(Decision decision, DateTime deadline, out long entered)
+    /// <summary>Takes a place without waiting for one, unless the deadline is over.</summary>
+    /// <remarks>Not by the mean service time: whoever is turned away by it while places are free would never correct it.</remarks>
+    public bool TryEnter(DateTime deadline, out long entered)
     {
         entered = _time.GetTimestamp();
-        return Patience(decision, deadline) >= TimeSpan.Zero && _gate.TryEnter();
+        return deadline > _time.GetUtcNow().UtcDateTime && _gate.TryEnter();
     }
 
     /// <summary>Waits for a place, no longer than there is a use for it.</summary>
@@ -97,7 +95,7 @@ internal sealed class Admission : IDisposable
         var came = _time.GetTimestamp();
         var patience = Patience(decision, deadline);
         var reason = patience < TimeSpan.Zero
-            ? ShedReason.WaitedTooLong
+            ? ShedReason.NoTime
             : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience);
         var entered = _time.GetTimestamp();
         decision.QueueMicros += (uint)_time.GetElapsedTime(came, entered).TotalMicroseconds;
@@ -108,13 +106,15 @@ internal sealed class Admission : IDisposable
 
     /// <summary>A request that was read got no place.</summary>
     /// <returns>How its caller is refused; null when its policy has it served by fail mode, if there is still somebody to answer.</returns>
-    public Refusal? Shed(Decision decision, DateTime deadline, ShedReason reason)
+    public Refusal? Shed(Decision decision, DateTime deadline)
     {
-        var policy = PolicyOf(decision.Batch);
-        decision.IsShed = policy is { ServesWhenShed: true } && deadline > _time.GetUtcNow().UtcDateTime;
-        Count(policy?.Surface ?? UnknownSurface, reason, decision.IsShed);
-        return decision.IsShed ? null : Overloaded;
+        decision.IsShed = PolicyOf(decision.Batch) is { ServesWhenShed: true } && deadline > _time.GetUtcNow().UtcDateTime;
+        return decision.IsShed ? null : Refusal.Overloaded;
     }
+
+    /// <summary>What became of one that was shed: answered by fail mode, or refused for want of a place.</summary>
+    public void CountShed(Decision decision, ShedReason reason, bool servedByFailMode) =>
+        Count(PolicyOf(decision.Batch)?.Surface ?? UnknownSurface, reason, servedByFailMode);
 
     public void Dispose() => _gate.Dispose();
 

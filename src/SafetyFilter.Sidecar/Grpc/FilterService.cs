@@ -29,7 +29,7 @@ internal sealed partial class FilterService(
         if (refusal is null)
         {
             var deadline = admission.Arrived(call.Decision, context.Deadline);
-            if (!admission.TryEnter(call.Decision, deadline, out var entered))
+            if (!admission.TryEnter(deadline, out var entered))
             {
                 return FilterAfterWaiting(call, deadline);
             }
@@ -58,7 +58,7 @@ internal sealed partial class FilterService(
                 {
                     // The stream's deadline was counted when it began.
                     _ = admission.Arrived(call.Decision, context.Deadline);
-                    if (admission.TryEnter(call.Decision, context.Deadline, out var entered))
+                    if (admission.TryEnter(context.Deadline, out var entered))
                     {
                         refusal = DecideAndLeave(call, context.Deadline, entered, out receipt);
                     }
@@ -132,9 +132,21 @@ internal sealed partial class FilterService(
     {
         LedgerReceipt receipt = default;
         var (reason, entered) = await admission.Enter(call.Decision, deadline);
-        var refusal = reason == ShedReason.None
-            ? DecideAndLeave(call, deadline, entered, out receipt)
-            : admission.Shed(call.Decision, deadline, reason) ?? Decide(call, deadline, out receipt);
+        if (reason == ShedReason.None)
+        {
+            return (DecideAndLeave(call, deadline, entered, out receipt), receipt);
+        }
+
+        var refusal = admission.Shed(call.Decision, deadline);
+        if (refusal is not null)
+        {
+            admission.CountShed(call.Decision, reason, servedByFailMode: false);
+        }
+        else if ((refusal = Decide(call, deadline, out receipt)) is null)
+        {
+            admission.CountShed(call.Decision, reason, servedByFailMode: true);
+        }
+
         return (refusal, receipt);
     }
 

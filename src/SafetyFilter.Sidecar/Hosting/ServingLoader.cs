@@ -64,8 +64,12 @@ internal sealed partial class ServingLoader(
     }
 
     /// <summary>What is to serve after <paramref name="before"/>, on its bundles and sessions. Nothing of it is in effect yet.</summary>
-    public LoadedServing Next(LoadedServing before, PolicySnapshot policies, SidecarOptions next, string configRevision) =>
-        Bind(policies, before.Classifiers, next, configRevision);
+    public LoadedServing Next(LoadedServing before, PolicySnapshot policies, SidecarOptions next, string configRevision)
+    {
+        var loaded = Bind(policies, before.Classifiers, next, configRevision);
+        engine.Prepare(loaded.Snapshot);
+        return loaded;
+    }
 
     public static string ConfigRevision(IConfiguration configuration)
     {

@@ -67,7 +67,7 @@ internal static class SidecarSetup
 
         if (options.Listen.Metrics.Length > 0)
         {
-            app.MapPrometheusScrapingEndpoint();
+            app.MapPrometheusScrapingEndpoint().Add(OperationsPeer.KeepOut);
         }
     }
 

@@ -17,6 +17,7 @@ internal sealed class AccessTokens(string path)
 {
     private readonly Lock _lock = new();
     private (DateTime Written, long Length) _read;
+    private bool _isUnreadable;
     private List<(string Name, OperationsRight Right, byte[] Hash)> _tokens = [];
 
     /// <summary>Whose token it is, by the file as it is now. A file that cannot be read or has a wrong line lets in who was let in before.</summary>
@@ -54,7 +55,6 @@ internal sealed class AccessTokens(string path)
                 return null;
             }
 
-            _read = state;
             var tokens = new List<(string, OperationsRight, byte[])>();
             var number = 0;
             foreach (var line in File.ReadLines(path))
@@ -68,18 +68,22 @@ internal sealed class AccessTokens(string path)
 
                 if (words is not [var name, "read" or "change", { Length: SHA256.HashSizeInBytes * 2 } hash] || !hash.All(char.IsAsciiHexDigit))
                 {
+                    _read = state;
                     return $"Operations:TokensFile '{path}' line {number} is not NAME read|change SHA256-OF-TOKEN-IN-HEX; the tokens read before stay valid.";
                 }
 
                 tokens.Add((name, words[1] == "read" ? OperationsRight.Read : OperationsRight.Change, Convert.FromHexString(hash)));
             }
 
-            _tokens = tokens;
+            (_tokens, _read, _isUnreadable) = (tokens, state, false);
             return null;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            return $"Operations:TokensFile '{path}' cannot be read ({error.Message}); the tokens read before stay valid.";
+            // Tried again by the next call: what hinders may go without a change of the file.
+            var isTold = _isUnreadable;
+            _isUnreadable = true;
+            return isTold ? null : $"Operations:TokensFile '{path}' cannot be read ({error.Message}); the tokens read before stay valid.";
         }
     }
 }

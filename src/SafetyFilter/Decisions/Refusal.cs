@@ -32,4 +32,9 @@ internal enum RefusalKind : byte
 }
 
 /// <summary>A refusal in words for the caller: names the field, the value and the remedy.</summary>
-internal sealed record Refusal(RefusalKind Kind, string Message);
+internal sealed record Refusal(RefusalKind Kind, string Message)
+{
+    /// <summary>Of a request that there was no place for.</summary>
+    public static Refusal Overloaded { get; } = new(
+        RefusalKind.Overloaded, "The safety filter is busier than it can answer in time. Apply the ranker's own fail mode and do not retry.");
+}

@@ -53,7 +53,7 @@ internal sealed class ScoreTable
 
     /// <summary>
     /// Whether no classifier gave any candidate a score, and none of that is the caller's doing: who leaves features out must not
-    /// choose what happens.
+    /// choose what happens. Nor the server's: a request that was shed has asked none of them.
     /// </summary>
     public bool IsAllDown()
     {
@@ -66,7 +66,7 @@ internal sealed class ScoreTable
 
             foreach (var failure in Failures(classifier))
             {
-                if (failure is FailureKind.None or FailureKind.MissingFeature or FailureKind.FeatureMismatch)
+                if (failure is FailureKind.None or FailureKind.MissingFeature or FailureKind.FeatureMismatch or FailureKind.Shed)
                 {
                     return false;
                 }

@@ -48,6 +48,12 @@ internal sealed partial class FilterEngine(
             return refusal;
         }
 
+        if (decision.IsShed && !plan.Policy.ServesWhenShed)
+        {
+            // The policy has changed since that was decided.
+            return Refusal.Overloaded;
+        }
+
         if (plan.MaxBudgetMicros <= decision.BudgetMicros)
         {
             decision.BudgetMicros = plan.MaxBudgetMicros;
@@ -145,6 +151,18 @@ internal sealed partial class FilterEngine(
         }
     }
 
+    /// <summary>Makes what the requests of a snapshot need and should not spend their budget on.</summary>
+    public void Prepare(ServingSnapshot snapshot)
+    {
+        foreach (var plan in snapshot.Plans)
+        {
+            if (plan.LastKnown is not null)
+            {
+                _lastKnown.Allocate();
+            }
+        }
+    }
+
     /// <summary>
     /// Goes the whole way on every surface, except into the ledger, so that the first request finds compiled code and does
     /// not spend its budget on it. To be called with a snapshot of its own breakers: a rehearsal is no evidence of anything.
@@ -154,13 +172,9 @@ internal sealed partial class FilterEngine(
         var decision = new Decision { BudgetMicros = uint.MaxValue };
         var record = new ProtoWriter();
         var scores = new LastKnownScores(new LastKnownOptions { MemoryBytes = LastKnownOptions.LeastBytes });
+        Prepare(snapshot);
         foreach (var plan in snapshot.Plans)
         {
-            if (plan.LastKnown is not null)
-            {
-                _lastKnown.Allocate();
-            }
-
             Rehearsal.Fill(decision.Batch, plan);
             for (var i = 0; i < Rehearsal.Rounds; i++)
             {
@@ -230,8 +244,8 @@ internal sealed partial class FilterEngine(
             var before = MicrosSince(started);
             var left = decision.BudgetMicros - Math.Min(before, decision.BudgetMicros);
 
-            // A breaker that is not closed says itself whether a trial is due.
-            if (left == 0 || (breaker == BreakerState.Closed && !cost.MayStart(decision.Batch.Count, left)))
+            // One that is open says itself that it is, and when a trial is due.
+            if (left == 0 || (breaker is BreakerState.Closed or BreakerState.HalfOpen && !cost.MayStart(decision.Batch.Count, left)))
             {
                 step.Fail(decision.Scores, FailureKind.OverBudget);
                 decision.Runs[i] = new BundleRun(FailureKind.OverBudget, breaker, 0);

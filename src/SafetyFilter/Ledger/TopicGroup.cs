@@ -19,6 +19,7 @@ internal sealed class TopicGroup(TopicSource source, string group)
     private readonly List<(PartitionRange Range, PartitionWork Work)> _uncommitted = [];
     private Lease? _lease;
     private bool _isAssigned;
+    private long? _emptySince;
     private string? _trouble;
 
     public IReadOnlyCollection<int> Finished => _finished;
@@ -91,6 +92,11 @@ internal sealed class TopicGroup(TopicSource source, string group)
         while (!_isAssigned || _lease is not null || _waiting.Count > 0 || _uncommitted.Count > 0)
         {
             stop.ThrowIfCancellationRequested();
+            if (!_isAssigned && _emptySince is { } since && Stopwatch.GetElapsedTime(since) > TopicSource.Patience)
+            {
+                return null;
+            }
+
             if (!_isAssigned && Stopwatch.GetElapsedTime(started) > patience)
             {
                 return $"'{source.BootstrapServers}' gave nothing for {patience.TotalSeconds:0} s: {_trouble ?? "no reason known"}.";
@@ -151,11 +157,14 @@ internal sealed class TopicGroup(TopicSource source, string group)
 
     private void Assign(IConsumer<Ignore, byte[]> consumer, List<TopicPartition> partitions)
     {
-        _isAssigned = true;
         if (partitions.Count == 0)
         {
+            // Those who have partitions give some away only after this.
+            _emptySince ??= Stopwatch.GetTimestamp();
             return;
         }
+
+        _isAssigned = true;
 
         var committed = consumer.Committed(partitions, TopicSource.Patience).ToDictionary(static one => one.Partition.Value, static one => one.Offset.Value);
         foreach (var range in PartitionRange.Find(consumer, partitions, source.From, source.To, TopicSource.Patience))

@@ -102,9 +102,35 @@ public sealed class FilterEngineTests
     }
 
     [Fact]
-    public void Decide_ShedMoreOftenThanABreakerBears_IsAnsweredByFailModeAndNoBreakerOpens()
+    public void Decide_ShedWhereAllDownRefuses_IsAnsweredByEachClassifiersFailMode()
+    {
+        using var bench = new EngineBench(TwoRules + "\noverload: fail-mode\nall_down: refuse");
+        var decision = EngineBench.Request(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        decision.IsShed = true;
+
+        Assert.Null(bench.Decide(decision, out _));
+
+        Assert.Equal([CandidateAction.Block], decision.Verdicts.Actions.ToArray());
+        Assert.DoesNotContain(bench.Counts.Keys, static count => count.StartsWith("safetyfilter.all_down", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Decide_ShedUnderAPolicyThatMeanwhileRefusesThen_IsRefusedAndNotRecorded()
     {
         using var bench = new EngineBench(TwoRules);
+        var decision = EngineBench.Request(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
+        decision.IsShed = true;
+        var before = bench.Ledger.LastSequence;
+
+        Assert.Equal(Refusal.Overloaded, bench.Decide(decision, out _));
+
+        Assert.Equal(before, bench.Ledger.LastSequence);
+    }
+
+    [Fact]
+    public void Decide_ShedMoreOftenThanABreakerBears_IsAnsweredByFailModeAndNoBreakerOpens()
+    {
+        using var bench = new EngineBench(TwoRules + "\noverload: fail-mode");
         for (var call = 0; call < 50; call++)
         {
             var decision = EngineBench.Request(static request => request.Tensor("embedding", [0f, 0]).Tensor("root", [0f]));
