@@ -129,6 +129,9 @@ public sealed class FailureMatrix : IAsyncLifetime
 
     internal static string Surface(MatrixFailure failure, MatrixMode mode) => $"{failure}-{mode}";
 
+    /// <summary>A path for the operations socket of a sidecar.</summary>
+    internal string Socket(string name) => Path.Combine(_folder.FullName, name + ".sock");
+
     public async ValueTask InitializeAsync()
     {
         try
@@ -158,7 +161,7 @@ public sealed class FailureMatrix : IAsyncLifetime
         await File.WriteAllTextAsync(
             Path.Combine(policies, "rows.yaml"),
             string.Join("\n---\n", Rows.Where(row => row.Failure.Sidecar == name).Select(static row => Policy(row.Failure, row.Mode)).Append(HoldingPolicy)));
-        var socket = Path.Combine(_folder.FullName, name + ".sock");
+        var socket = Socket(name);
         var process = await SidecarProcess.StartAsync(
             [
                 ("Policies__Folder", policies),

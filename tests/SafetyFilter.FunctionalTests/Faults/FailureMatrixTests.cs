@@ -1,7 +1,10 @@
 using System.Globalization;
+using Google.Protobuf;
 using Grpc.Core;
 using Grpc.Health.V1;
 using SafetyFilter.FunctionalTests.Host;
+using SafetyFilter.FunctionalTests.Kafka;
+using SafetyFilter.FunctionalTests.Reload;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
 using SafetyFilter.Operations.V1;
@@ -12,27 +15,28 @@ namespace SafetyFilter.FunctionalTests.Faults;
 
 /// <summary>
 /// Every failure that a classifier can have, under every mode: the answer, its marks, the record, the metrics, the breaker and health.
+/// And those of other parts, which have no modes.
 /// </summary>
 /// <remarks>
-/// The failures of other parts have no modes of classifiers, and tests of their own:
+/// Held whole elsewhere:
 /// <code>
 /// ledger full, refuse / serve         Host/FullLedgerTests
 /// disk late, refuse / pending         Host/DiskLevelTests
 /// disk fails                          Faults/DiskFaultTests
-/// Kafka down                          Kafka/KafkaOutageTests, Host/FullLedgerTests (until the spool is full)
+/// Kafka down for long                 Kafka/KafkaOutageTests, Host/FullLedgerTests (until the spool is full)
 /// overload, refused                   Overload/ShedTests
 /// no time left to start, deadline     Decisions/BudgetTests
 /// break over, trials                  TrialTests (SafetyFilter.Tests)
-/// no feature at all, other bad input  BadInput/BadInputTests, Decisions/DecisionTests
+/// each kind of bad input              BadInput/BadInputTests
 /// unauthorised                        Operations/OperationsTests
-/// bad policy or setting while serving Reload/EditTests
+/// each kind of bad edit               Reload/EditTests
 /// bad model or policy at the start    Host/StartTests
 /// sidecar crashes                     Faults/KillLoopTests; what its caller does then: Client/LostSidecarTests
 /// </code>
 /// </remarks>
 public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<FailureMatrix>
 {
-    private static readonly TimeSpan LongestScrape = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan LongestScrape = TimeSpan.FromSeconds(10);
 
     public static TheoryData<string, string> Rows
     {
@@ -80,6 +84,80 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
         AssertChangesRecorded(sidecar, row, failure);
         await AssertHealthAsync(sidecar, breaker);
         await AssertMeasuredAsync(sidecar, row, failure, mode);
+    }
+
+    [Fact]
+    public async Task Filter_NoFeatureThatAClassifierReads_IsRefusedByNameAndHeldAgainstNobody()
+    {
+        var sidecar = fixture["healthy"];
+        var request = Wire.Page("nothing-to-read", FailureMatrix.Holder, "Ten quiet walks");
+        request.Texts.Clear();
+
+        var refused = await sidecar.Wire.RefusedAsync(request.ToByteArray());
+
+        Assert.Equal(StatusCode.InvalidArgument, refused.StatusCode);
+        Assert.Contains("texts['text']", refused.Detail, StringComparison.Ordinal);
+        Assert.DoesNotContain(SpoolRecords.Decisions(sidecar.Process.Spool), static record => record.Surface == FailureMatrix.Holder);
+        var breaker = Assert.Single(await BreakersAsync(sidecar), static one => one is { Bundle: "text-safety", Group: "default" });
+        Assert.Equal((BreakerState.Closed, 0UL, 0UL, 0UL), (breaker.State, breaker.Calls, breaker.Failures, breaker.TurnedAway));
+        await AssertHealthAsync(sidecar, breaker);
+        await AssertCountedAsync(sidecar, [("safetyfilter_requests", ["outcome=\"invalid_argument\""], 1), ("safetyfilter_requests", [$"surface=\"{FailureMatrix.Holder}\""], 0)]);
+    }
+
+    [Fact]
+    public async Task Filter_KafkaIsDown_IsAnsweredAsEverAndOnlyOperatorsAreTold()
+    {
+        using var kafka = new KafkaUnderTest();
+        kafka.Mock.TakeDown();
+        var socket = fixture.Socket("kafka");
+        var process = await SidecarProcess.StartAsync([.. kafka.Sidecar, ("Operations__UnixSocket", socket)]);
+        await using var sidecar = new MatrixSidecar(process, Wire.Tcp(process), Wire.Unix(socket));
+
+        SidecarStatus status = null!;
+        await ReloadingSidecar.UntilAsync(
+            async () => (status = await StatusAsync(sidecar)).Troubles.Any(static trouble => trouble.StartsWith("kafka: ", StringComparison.Ordinal)), "operators are told of Kafka");
+        var response = await sidecar.Wire.FilterAsync(Wire.Page("kafka-down", "for-you", "Ten quiet walks"));
+
+        Assert.Equal([Basis.Evaluated], response.Bases);
+        Assert.Equal((V1.Durability.Process, false), (response.Receipt.Durability, response.Receipt.Pending));
+        var record = SpoolRecords.Find(process.Spool, response.Receipt.Sequence).Decision;
+        Assert.Equal((response.RequestId, (int)response.Actions[0]), (record.RequestId, (int)record.Actions[0]));
+        Assert.True(status is { Serving: true, Ledger: { Kafka: true, Unpublished: > 0 } });
+        Assert.All(await BreakersAsync(sidecar), static breaker => Assert.Equal((BreakerState.Closed, 0UL), (breaker.State, breaker.Failures)));
+        Assert.True(await RecordLevels.IsServingAsync(process));
+        await AssertCountedAsync(
+            sidecar,
+            [
+                ("safetyfilter_ledger_publishing_troubled", [], 1),
+                ("safetyfilter_requests", ["surface=\"for-you\"", "outcome=\"ok\""], 1),
+                ("safetyfilter_degraded_candidates", [], 0),
+                ("safetyfilter_breaker_transitions", [], 0),
+            ]);
+    }
+
+    [Fact]
+    public async Task Filter_PolicyIsEditedBadly_IsDecidedByTheLastGoodOneAndItsBreakersStayAsTheyWere()
+    {
+        var socket = fixture.Socket("edited");
+        await using var reloading = await ReloadingSidecar.StartAsync(new { }, ("Operations__UnixSocket", socket));
+        using var wire = Wire.Unix(socket);
+        var sidecar = new MatrixSidecar(reloading.Sidecar, reloading.Wire, wire);
+        var before = await reloading.AskAsync();
+        await sidecar.Operations.IsolateBreakerAsync(new BreakerRequest { Bundle = "text-safety" }, cancellationToken: Cancelled);
+
+        await File.WriteAllTextAsync(
+            reloading.PolicyFile, ReloadingSidecar.Policy(1).Replace("at_least: 0.000001", "at_least: 1.3", StringComparison.Ordinal), Cancelled);
+        await ReloadingSidecar.UntilAsync(() => Task.FromResult(reloading.Changes().Count == 1), "the edit is refused");
+        var after = await reloading.AskAsync();
+
+        Assert.Equal((before.PolicyRevision, ReloadingSidecar.Budget(0)), (after.PolicyRevision, after.BudgetMicros));
+        Assert.Equal((Basis.FailedOpen, FailureKind.BreakerOpen), (Assert.Single(after.Bases), Assert.Single(after.Degradations).Failure));
+        Assert.Equal(before.PolicyRevision, SpoolRecords.Find(reloading.Sidecar.Spool, after.Receipt.Sequence).Decision.PolicyRevision);
+        Assert.Equal(Change.Types.Outcome.Refused, reloading.Changes()[0].Outcome);
+        await AssertHealthAsync(sidecar, Assert.Single(await BreakersAsync(sidecar), static one => one is { Bundle: "text-safety", State: BreakerState.Isolated }));
+        Assert.Contains((await StatusAsync(sidecar)).Troubles, static trouble => trouble.StartsWith("reload: ", StringComparison.Ordinal) && trouble.Contains("threshold 1.3", StringComparison.Ordinal));
+        await AssertCountedAsync(
+            sidecar, [("safetyfilter_reloads", ["outcome=\"refused\"", "source=\"file\""], 1), ("safetyfilter_reloads", ["outcome=\"accepted\""], 0)]);
     }
 
     private static void AssertAnswered(FilterResponse response, FilterResponse? known, MatrixFailure failure, MatrixMode mode)
@@ -164,7 +242,7 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
     {
         var health = await new Health.HealthClient(sidecar.Wire.Channel).CheckAsync(new HealthCheckRequest(), cancellationToken: Cancelled);
         Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, health.Status);
-        var status = await sidecar.Operations.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled);
+        var status = await StatusAsync(sidecar);
         Assert.True(status.Serving);
         Assert.Equal(
             breaker.State == BreakerState.Closed ? [] : [$"breaker of {breaker.Bundle} (group {breaker.Group}): {breaker.State}"],
@@ -174,10 +252,24 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
     private static async Task AssertMeasuredAsync(MatrixSidecar sidecar, MatrixRow row, MatrixFailure failure, MatrixMode mode)
     {
         Assert.Equal(!mode.IsRefused, row.Marks.ContainsKey((failure.Classifier, failure.Kind, mode.Mark)));
+        var surface = $"surface=\"{row.Surface}\"";
+        await AssertCountedAsync(
+            sidecar,
+            [
+                .. row.Marks.Select(mark => (
+                    "safetyfilter_degraded_candidates",
+                    new[] { surface, $"classifier=\"{mark.Key.Classifier}\"", $"cause=\"{CauseOf(mark.Key.Failure, failure)}\"", $"mode=\"{TagOf(mark.Key.Mode)}\"" },
+                    (double)mark.Value)),
+                ("safetyfilter_all_down", [surface, $"mode=\"{mode.AllDown}\""], failure.IsCallers ? 0 : row.Failed),
+                ("safetyfilter_requests", [surface, "outcome=\"ok\""], row.Asked - row.Refused),
+                ("safetyfilter_breaker_transitions", [$"group=\"{row.Surface}\""], failure.Breaker == BreakerState.Closed ? 0 : 1),
+            ]);
+    }
 
+    private static async Task AssertCountedAsync(MatrixSidecar sidecar, IReadOnlyList<(string Name, string[] Labels, double Value)> expected)
+    {
         // The endpoint gives the same answer again for a while: what it says may be of before.
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
-        patience.CancelAfter(LongestScrape);
+        using var patience = new CancellationTokenSource(LongestScrape);
         using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(20));
         for (var differences = await DifferencesAsync(); differences.Count > 0; differences = await DifferencesAsync())
         {
@@ -188,14 +280,6 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
         async Task<List<string>> DifferencesAsync()
         {
             var metrics = await Scraped.FromAsync(sidecar.Process);
-            var surface = $"surface=\"{row.Surface}\"";
-            var expected = row.Marks.Select(mark => (
-                Name: "safetyfilter_degraded_candidates",
-                Labels: new[] { surface, $"classifier=\"{mark.Key.Classifier}\"", $"cause=\"{CauseOf(mark.Key.Failure, failure)}\"", $"mode=\"{TagOf(mark.Key.Mode)}\"" },
-                Value: mark.Value)).ToList();
-            expected.Add(("safetyfilter_all_down", [surface, $"mode=\"{mode.AllDown}\""], failure.IsCallers ? 0 : row.Failed));
-            expected.Add(("safetyfilter_requests", [surface, "outcome=\"ok\""], row.Asked - row.Refused));
-            expected.Add(("safetyfilter_breaker_transitions", [$"group=\"{row.Surface}\""], failure.Breaker == BreakerState.Closed ? 0 : 1));
             return
             [
                 .. expected.Select(one => (one, Is: metrics.Value(one.Name, one.Labels))).Where(static pair => pair.Is != pair.one.Value).Select(
@@ -203,6 +287,12 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
             ];
         }
     }
+
+    private static async Task<IEnumerable<BreakerStatus>> BreakersAsync(MatrixSidecar sidecar) =>
+        (await sidecar.Operations.ListBreakersAsync(new ListBreakersRequest(), cancellationToken: Cancelled)).Breakers;
+
+    private static async Task<SidecarStatus> StatusAsync(MatrixSidecar sidecar) =>
+        await sidecar.Operations.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled);
 
     // A breaker opens by errors first.
     private static string CauseOf(FailureKind kind, MatrixFailure failure) => kind == failure.Kind ? failure.Cause : MatrixFailure.Throws.Cause;
