@@ -11,7 +11,7 @@ namespace SafetyFilter.Filtering;
 /// when its record is taken and never waits: while somebody else holds the ring its record is passed over.
 /// </remarks>
 /// <param name="capacity">Records; 0 keeps none.</param>
-/// <param name="maxBytes">Of all of them together. A longer record is passed over.</param>
+/// <param name="maxBytes">Of all of them together. A longer record is passed over, and so is an empty one.</param>
 internal sealed class RecentDecisions(int capacity, int maxBytes)
 {
     /// <summary>16: at 1000 decisions/s the default ring then spans some 16 s of traffic, and most requests copy nothing.</summary>
@@ -44,7 +44,8 @@ internal sealed class RecentDecisions(int capacity, int maxBytes)
     /// <param name="sequence">What the ledger gave it.</param>
     public void Offer(string policyRevision, ReadOnlySpan<byte> record, ulong sequence)
     {
-        if (record.Length > _bytes.Length || (Volatile.Read(ref _isFull) && Interlocked.Increment(ref _offered) % OneOf != 0) || !_lock.TryEnter())
+        // An empty one would take no room, and so hide what lies behind it from the search for what is in the way.
+        if (record.IsEmpty || record.Length > _bytes.Length || (Volatile.Read(ref _isFull) && Interlocked.Increment(ref _offered) % OneOf != 0) || !_lock.TryEnter())
         {
             return;
         }

@@ -31,8 +31,11 @@ internal sealed record MatrixFailure(string Name, string Sidecar, FailureKind Ki
 
     public int BudgetMicros { get; private init; } = 1_000_000;
 
-    /// <summary>Whether the caller brings it about; then it does not count as all classifiers being down.</summary>
+    /// <summary>Whether the caller brings it about.</summary>
     public bool IsCallers { get; private init; }
+
+    /// <summary>Whether it counts as all classifiers being down: not what the caller brings about, nor where none of them was asked.</summary>
+    public bool IsDown => !IsCallers && Kind != FailureKind.Shed;
 
     public string Bundle => Classifier[..Classifier.IndexOf('/', StringComparison.Ordinal)];
 
@@ -122,7 +125,7 @@ public sealed class FailureMatrix : IAsyncLifetime
     internal static IEnumerable<(MatrixFailure Failure, MatrixMode Mode)> Rows =>
         from failure in MatrixFailure.All
         from mode in MatrixMode.All
-        where mode.AllDown == "classifiers" || !failure.IsCallers
+        where mode.AllDown == "classifiers" || failure.IsDown
         select (failure, mode);
 
     internal MatrixSidecar this[string name] => _sidecars[name];

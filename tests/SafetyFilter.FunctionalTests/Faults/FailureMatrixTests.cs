@@ -260,7 +260,7 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
                     "safetyfilter_degraded_candidates",
                     new[] { surface, $"classifier=\"{mark.Key.Classifier}\"", $"cause=\"{CauseOf(mark.Key.Failure, failure)}\"", $"mode=\"{TagOf(mark.Key.Mode)}\"" },
                     (double)mark.Value)),
-                ("safetyfilter_all_down", [surface, $"mode=\"{mode.AllDown}\""], failure.IsCallers ? 0 : row.Failed),
+                ("safetyfilter_all_down", [surface, $"mode=\"{mode.AllDown}\""], failure.IsDown ? row.Failed : 0),
                 ("safetyfilter_requests", [surface, "outcome=\"ok\""], row.Asked - row.Refused),
                 ("safetyfilter_breaker_transitions", [$"group=\"{row.Surface}\""], failure.Breaker == BreakerState.Closed ? 0 : 1),
             ]);
