@@ -148,12 +148,12 @@ internal sealed class ExportCommand
     private int Tell(ParseResult parsed, Tally told, GroupShare? shared)
     {
         var errors = parsed.InvocationConfiguration.Error;
-        if (told.Damages.Places > 0)
+        if (told.Damage.Places > 0)
         {
-            errors.WriteLine(DamageLine.Text(told.Damages.Places, told.Damages.Bytes));
+            errors.WriteLine(DamageLine.Text(told.Damage));
         }
 
-        var code = told.Unreadable > 0 || told.Damages.Places > 0 ? AuditCommand.Findings : AuditCommand.Verified;
+        var code = told.Unreadable > 0 || told.Damage.Places > 0 ? AuditCommand.Findings : AuditCommand.Verified;
         if (!parsed.GetValue(_json))
         {
             errors.WriteLine(string.Create(
@@ -175,7 +175,7 @@ internal sealed class ExportCommand
             json.WriteNumber("decisions", told.Decisions);
             json.WriteNumber("candidates", told.Candidates);
             json.WriteNumber("unreadable", told.Unreadable);
-            DamageLine.Write(json, told.Damages.Places, told.Damages.Bytes);
+            DamageLine.Write(json, told.Damage);
             shared?.Write(json, "exported");
         }));
         return code;
@@ -233,7 +233,7 @@ internal sealed class ExportCommand
 
         public long Unreadable { get; private set; }
 
-        public (long Places, long Bytes) Damages { get; private set; }
+        public ScanDamage Damage { get; private set; }
 
         public List<string> Paths { get; } = [];
 
@@ -242,7 +242,7 @@ internal sealed class ExportCommand
             Decisions += plan.Decisions;
             Candidates += plan.Candidates;
             Unreadable += plan.Unreadable;
-            Damages = (Damages.Places + plan.Damages.Places, Damages.Bytes + plan.Damages.Bytes);
+            Damage += plan.Damage;
             Paths.Add(path);
         }
     }

@@ -60,7 +60,7 @@ internal sealed class ReplayCommand
             var report = new ReplayReport(most);
             var progress = new Progress(errors, "replay");
             var repeats = 0L;
-            var damages = (Places: 0L, Bytes: 0L);
+            var damage = default(ScanDamage);
             var failure = _ledger.Run(parsed, source, Replay, out var shared, stop) ?? (report.Decisions == 0 ? "There are no decisions to replay." : null);
             foreach (var problem in archives.Problems)
             {
@@ -73,14 +73,14 @@ internal sealed class ReplayCommand
                 return AuditCommand.Unreadable;
             }
 
-            var equal = report.IsEqual(parsed.GetValue(_allowMissing)) && damages.Places == 0;
-            if (damages.Places > 0)
+            var equal = report.IsEqual(parsed.GetValue(_allowMissing)) && damage.Places == 0;
+            if (damage.Places > 0)
             {
-                errors.WriteLine(DamageLine.Text(damages.Places, damages.Bytes));
+                errors.WriteLine(DamageLine.Text(damage));
             }
 
             var output = parsed.InvocationConfiguration.Output;
-            output.WriteLine(parsed.GetValue(_json) ? Json(report, equal, repeats, damages, shared) : Text(report, equal, shared, progress.Elapsed));
+            output.WriteLine(parsed.GetValue(_json) ? Json(report, equal, repeats, damage, shared) : Text(report, equal, shared, progress.Elapsed));
             return equal ? AuditCommand.Verified : AuditCommand.Findings;
 
             PartitionWork Replay(ILedgerSource part, CancellationToken token)
@@ -104,7 +104,7 @@ internal sealed class ReplayCommand
                 {
                     report.Take(found);
                     repeats += scan.Repeats;
-                    damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
+                    damage += scan.Damage;
                 });
             }
         }
@@ -144,7 +144,7 @@ internal sealed class ReplayCommand
         return text.ToString();
     }
 
-    private static string Json(ReplayReport report, bool equal, long repeats, (long Places, long Bytes) damages, GroupShare? shared) => JsonText.Write(json =>
+    private static string Json(ReplayReport report, bool equal, long repeats, ScanDamage damage, GroupShare? shared) => JsonText.Write(json =>
     {
         json.WriteBoolean("equal", equal);
         json.WriteNumber("decisions", report.Decisions);
@@ -153,7 +153,7 @@ internal sealed class ReplayCommand
         json.WriteNumber("different_decisions", report.Different);
         json.WriteNumber("rescored_decisions", report.Rescored);
         json.WriteNumber("repeats", repeats);
-        DamageLine.Write(json, damages.Places, damages.Bytes);
+        DamageLine.Write(json, damage);
         shared?.Write(json, "replayed");
         json.WriteNumber("difference_count", report.DifferenceCount);
         json.WriteStartArray("differences");

@@ -80,9 +80,9 @@ internal sealed class ShowCommand
                 return AuditCommand.Unreadable;
             }
 
-            if (scan.Damages > 0)
+            if (scan.Damage.Places > 0)
             {
-                errors.WriteLine(DamageLine.Text(scan.Damages, scan.DamagedBytes));
+                errors.WriteLine(DamageLine.Text(scan.Damage));
             }
 
             if (matches.Count == 0)
@@ -91,14 +91,14 @@ internal sealed class ShowCommand
                 return AuditCommand.Findings;
             }
 
-            var told = Tell(parsed, source, archives, plan, search, identities, matches, (scan.Damages, scan.DamagedBytes), stop);
-            return told == AuditCommand.Verified && scan.Damages > 0 ? AuditCommand.Findings : told;
+            var told = Tell(parsed, source, archives, plan, search, identities, matches, scan.Damage, stop);
+            return told == AuditCommand.Verified && scan.Damage.Places > 0 ? AuditCommand.Findings : told;
         }
     }
 
     private int Tell(
         ParseResult parsed, ILedgerSource source, Archives archives, ExportPlan plan, DecisionSearch search, IReadOnlyList<NoteVerifier> identities,
-        List<Match> matches, (long Places, long Bytes) damages, CancellationToken stop)
+        List<Match> matches, ScanDamage damage, CancellationToken stop)
     {
         var output = parsed.GetValue(_json) ? TextWriter.Null : parsed.InvocationConfiguration.Output;
         var newest = matches.MaxBy(static one => one.Time)!;
@@ -150,7 +150,7 @@ internal sealed class ShowCommand
 
         if (parsed.GetValue(_json))
         {
-            parsed.InvocationConfiguration.Output.WriteLine(Json(shown, finders, archives, plan, search, identities, damages));
+            parsed.InvocationConfiguration.Output.WriteLine(Json(shown, finders, archives, plan, search, identities, damage));
         }
 
         finders.ForEach(static finder => finder.Dispose());
@@ -159,10 +159,10 @@ internal sealed class ShowCommand
 
     private static string Json(
         List<Match> shown, List<RecordProofFinder> finders, Archives archives, ExportPlan plan, DecisionSearch search, IReadOnlyList<NoteVerifier> identities,
-        (long Places, long Bytes) damages) => JsonText.Write(json =>
+        ScanDamage damage) => JsonText.Write(json =>
     {
         var record = new RecordedDecision();
-        DamageLine.Write(json, damages.Places, damages.Bytes);
+        DamageLine.Write(json, damage);
         json.WriteStartArray("decisions");
         for (var i = 0; i < shown.Count; i++)
         {

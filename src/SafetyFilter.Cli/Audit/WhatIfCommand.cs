@@ -55,7 +55,7 @@ internal sealed class WhatIfCommand
                 proposed, archives.Policies, parsed.GetValue(_surface), asOf, asOf ?? DateTimeOffset.UtcNow.ToUnixTimeMilliseconds(), parsed.GetValue(_examples));
             var report = new WhatIfReport(question.Examples);
             var progress = new Progress(errors, "whatif");
-            var damages = (Places: 0L, Bytes: 0L);
+            var damage = default(ScanDamage);
             var failure = _ledger.Run(parsed, source, Ask, out var shared, stop);
             if ((failure ?? Nothing(report, proposed)) is { } problem)
             {
@@ -63,15 +63,15 @@ internal sealed class WhatIfCommand
                 return AuditCommand.Unreadable;
             }
 
-            if (damages.Places > 0)
+            if (damage.Places > 0)
             {
-                errors.WriteLine(DamageLine.Text(damages.Places, damages.Bytes));
+                errors.WriteLine(DamageLine.Text(damage));
             }
 
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(_json))
             {
-                output.WriteLine(WhatIfJson.Write(report, damages, shared));
+                output.WriteLine(WhatIfJson.Write(report, damage, shared));
             }
             else
             {
@@ -82,7 +82,7 @@ internal sealed class WhatIfCommand
                 }
             }
 
-            return report.Changes.Count == 0 && report.NotRecomputable.Count == 0 && damages.Places == 0 ? AuditCommand.Verified : AuditCommand.Findings;
+            return report.Changes.Count == 0 && report.NotRecomputable.Count == 0 && damage.Places == 0 ? AuditCommand.Verified : AuditCommand.Findings;
 
             PartitionWork Ask(ILedgerSource part, CancellationToken token)
             {
@@ -104,7 +104,7 @@ internal sealed class WhatIfCommand
                 return new PartitionWork(scan.Run(token), () =>
                 {
                     report.Take(found);
-                    damages = (damages.Places + scan.Damages, damages.Bytes + scan.DamagedBytes);
+                    damage += scan.Damage;
                 });
             }
         }

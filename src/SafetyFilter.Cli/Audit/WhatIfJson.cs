@@ -7,14 +7,14 @@ namespace SafetyFilter.Cli.Audit;
 /// <summary>The answer of <c>audit whatif --json</c>.</summary>
 internal static class WhatIfJson
 {
-    public static string Write(WhatIfReport report, (long Places, long Bytes) damages, GroupShare? shared) => JsonText.Write(json =>
+    public static string Write(WhatIfReport report, ScanDamage damage, GroupShare? shared) => JsonText.Write(json =>
     {
         json.WriteNumber("decisions", report.Decisions);
         json.WriteNumber("candidates", report.Candidates);
         json.WriteNumber("changed", report.Changed);
         json.WriteNumber("changed_by_expiry", report.ChangedByExpiry);
         json.WriteNumber("other_surfaces", report.Elsewhere);
-        DamageLine.Write(json, damages.Places, damages.Bytes);
+        DamageLine.Write(json, damage);
         shared?.Write(json, "read");
         json.WriteStartArray("surfaces");
         foreach (var (name, surface) in report.Surfaces)

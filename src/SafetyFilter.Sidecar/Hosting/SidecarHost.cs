@@ -41,8 +41,8 @@ public static class SidecarHost
         {
             // A limit on the size of files (ulimit -f) is met like a full disk, by the error of the write; by default it ends the process.
             using var limit = PosixSignalRegistration.Create(FileTooLarge, static signal => signal.Cancel = true);
-            using var socket = UnixSocketClaim.Take(options.Listen.UnixSocket);
-            using var operations = UnixSocketClaim.Take(options.Operations.UnixSocket);
+            using var socket = UnixSocketClaim.Take(options.Listen.UnixSocket, "Listen:UnixSocket");
+            using var operations = UnixSocketClaim.Take(options.Operations.UnixSocket, "Operations:UnixSocket");
             builder.AddSidecar(options, files, settings);
             bring?.Invoke(builder.Services);
             await using var app = builder.Build();

@@ -11,21 +11,23 @@ internal sealed class UnixSocketClaim : IDisposable
     private UnixSocketClaim(FileStream? @lock) => _lock = @lock;
 
     /// <summary>Claims the path, and removes a stale socket. An empty path claims nothing.</summary>
+    /// <param name="path">Of the socket.</param>
+    /// <param name="setting">The setting that names it, for messages.</param>
     /// <exception cref="IOException">Another process holds the path, it cannot be written, or something that is no socket is there.</exception>
-    public static UnixSocketClaim Take(string path)
+    public static UnixSocketClaim Take(string path, string setting)
     {
         if (path.Length == 0)
         {
             return new UnixSocketClaim(null);
         }
 
-        var held = TakeLock(path);
+        var held = TakeLock(path, setting);
         if (File.Exists(path))
         {
             if (new FileInfo(path).Length > 0)
             {
                 held.Dispose();
-                throw new IOException($"Listen:UnixSocket '{path}' is a file with content, not a socket. Remove it or choose another path.");
+                throw new IOException($"{setting} '{path}' is a file with content, not a socket. Remove it or choose another path.");
             }
 
             File.Delete(path);
@@ -36,7 +38,7 @@ internal sealed class UnixSocketClaim : IDisposable
 
     public void Dispose() => _lock?.Dispose();
 
-    private static FileStream TakeLock(string path)
+    private static FileStream TakeLock(string path, string setting)
     {
         var file = path + ".lock";
         try
@@ -52,8 +54,8 @@ internal sealed class UnixSocketClaim : IDisposable
             const int WouldBlock = 11;
             throw new IOException(
                 error.HResult == WouldBlock
-                    ? $"Listen:UnixSocket '{path}' is in use by another process ('{file}' is locked). Stop that one or choose another path."
-                    : $"Listen:UnixSocket '{path}' cannot be used: {error.Message} Make its folder writable or choose another path.",
+                    ? $"{setting} '{path}' is in use by another process ('{file}' is locked). Stop that one or choose another path."
+                    : $"{setting} '{path}' cannot be used: {error.Message} Make its folder writable or choose another path.",
                 error);
         }
     }

@@ -18,7 +18,7 @@ internal sealed partial class OperationsAccess(
 
     private static readonly object ActorKey = new();
 
-    private readonly ConcurrentDictionary<(SecurityEvent.Types.Kind Kind, string Caller), Denials> _denials = new();
+    private readonly ConcurrentDictionary<(SecurityEvent.Types.Kind Kind, string Caller), LogThrottle> _denials = new();
 
     /// <summary>Who calls, for records and logs. Only within a call that was let in.</summary>
     public static string ActorOf(ServerCallContext context) => (string)context.UserState[ActorKey];
@@ -53,7 +53,8 @@ internal sealed partial class OperationsAccess(
 
         var caller = http.Connection.RemoteIpAddress?.ToString() ?? "";
         var header = http.Request.Headers.Authorization.ToString();
-        var known = header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase) ? tokens.Find(header[Scheme.Length..].Trim(), out var error) : Nobody(out error);
+        var token = header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase) ? header[Scheme.Length..].Trim() : "";
+        var known = tokens.Find(token, out var error);
         if (error is not null)
         {
             TokensUnreadable(logger, error);
@@ -75,12 +76,6 @@ internal sealed partial class OperationsAccess(
         context.UserState[ActorKey] = operatorOf.Name;
     }
 
-    private static (string Name, OperationsRight Right)? Nobody(out string? error)
-    {
-        error = null;
-        return null;
-    }
-
     // What is not known to read only, changes.
     private static OperationsRight RightFor(string method) => method[(method.LastIndexOf('/') + 1)..] switch
     {
@@ -90,20 +85,24 @@ internal sealed partial class OperationsAccess(
 
     private void Deny(SecurityEvent.Types.Kind kind, string caller, string method)
     {
-        var denials = _denials.Count < MostCallers || _denials.ContainsKey((kind, caller))
-            ? _denials.GetOrAdd((kind, caller), _ => new Denials(new LogThrottle(time)))
-            : _denials.GetOrAdd((kind, "others"), _ => new Denials(new LogThrottle(time)));
-        if (denials.Throttle.TryTake(out var unsaid))
+        var place = _denials.Count < MostCallers || _denials.ContainsKey((kind, caller)) ? caller : "others";
+        if (!_denials.GetOrAdd((kind, place), _ => new LogThrottle(time)).TryTake(out var unsaid))
         {
-            journal.Denied(kind, caller, method, (ulong)unsaid + 1);
-            Denied(logger, kind, caller, method, unsaid);
+            return;
+        }
+
+        Denied(logger, kind, caller, method, unsaid);
+        if (journal.Denied(kind, caller, method, (ulong)unsaid + 1) is not AppendResult.Appended and var appended)
+        {
+            NotRecorded(logger, kind, caller, appended);
         }
     }
 
-    private sealed record Denials(LogThrottle Throttle);
-
     [LoggerMessage(EventIds.OperationsDenied, LogLevel.Warning, "Operations: {Kind}, '{Caller}' called {Method} ({Unsaid} more of the kind since the last line)")]
     private static partial void Denied(ILogger logger, SecurityEvent.Types.Kind kind, string caller, string method, long unsaid);
+
+    [LoggerMessage(EventIds.OperationsNotRecorded, LogLevel.Warning, "The ledger has no room for the record of a denial ({Kind}, '{Caller}'): {Result}")]
+    private static partial void NotRecorded(ILogger logger, SecurityEvent.Types.Kind kind, string caller, AppendResult result);
 
     [LoggerMessage(EventIds.OperationsTokensUnreadable, LogLevel.Warning, "{Error}")]
     private static partial void TokensUnreadable(ILogger logger, string error);

@@ -8,6 +8,12 @@ internal interface IDecisionWork
     void Take(ReadOnlySpan<byte> record);
 }
 
+/// <summary>Places whose bytes are no records, so that decisions may be missing. Telling more of them is for <c>audit verify</c>.</summary>
+internal readonly record struct ScanDamage(long Places, long Bytes)
+{
+    public static ScanDamage operator +(ScanDamage one, ScanDamage other) => new(one.Places + other.Places, one.Bytes + other.Bytes);
+}
+
 /// <summary>
 /// Runs work over all decisions of a ledger on several cores: one thread reads, blocks of records go to workers, and their results
 /// are merged on the reading thread in the order of the records. A record that comes again is taken once. One that comes after a
@@ -37,10 +43,7 @@ internal sealed class DecisionScan<TWork>(ILedgerSource source, int workers, Fun
     /// <summary>Sees records that are no decisions, in order and before any decision after them is worked on.</summary>
     public Action<RecordType?, ReadOnlySpan<byte>>? Other { get; init; }
 
-    /// <summary>Places with bytes that are no records, so that decisions may be missing. Telling more of them is for <c>audit verify</c>.</summary>
-    public long Damages { get; private set; }
-
-    public long DamagedBytes { get; private set; }
+    public ScanDamage Damage { get; private set; }
 
     public long Repeats { get; private set; }
 
@@ -57,11 +60,7 @@ internal sealed class DecisionScan<TWork>(ILedgerSource source, int workers, Fun
         return failure;
     }
 
-    private void AddDamage(in SpoolDamage damage)
-    {
-        Damages++;
-        DamagedBytes += damage.Length;
-    }
+    private void AddDamage(in SpoolDamage damage) => Damage += new ScanDamage(1, damage.Length);
 
     private void Add(RecordType? type, ReadOnlySpan<byte> record)
     {

@@ -19,8 +19,7 @@ internal sealed class ExportPlan
 
     public long Unreadable { get; private set; }
 
-    /// <summary>Places with bytes that are no records, and those bytes.</summary>
-    public (long Places, long Bytes) Damages { get; private set; }
+    public ScanDamage Damage { get; private set; }
 
     /// <summary>Is told after every decision how many decisions and candidates were read.</summary>
     public Action<long, long>? Reached { get; init; }
@@ -33,7 +32,7 @@ internal sealed class ExportPlan
         var visit = new RecordVisit(record, null, _ => last = Note(record, last), _ => Unreadable++);
         var scan = new DecisionScan<RecordVisit>(source, 1, () => visit, static _ => { }) { FromUnixNanos = from, ToUnixNanos = to, Other = See };
         var failure = scan.Run(stop);
-        Damages = (scan.Damages, scan.DamagedBytes);
+        Damage = scan.Damage;
         return failure;
     }
 

@@ -16,7 +16,7 @@ internal sealed class OperationsJournal(Spool spool, TimeProvider time)
         {
             StreamId = _streamId,
             Epoch = spool.Epoch,
-            TimeUnixNanos = (ulong)(time.GetUtcNow().UtcDateTime - DateTime.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick,
+            TimeUnixNanos = Nanos(time.GetUtcNow()),
             Bundle = change.Bundle,
             State = (DecisionRecord.Types.BreakerState)change.State,
             Cause = (DecisionRecord.Types.FailureKind)change.Failure,

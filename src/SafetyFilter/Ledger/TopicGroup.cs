@@ -15,11 +15,13 @@ internal sealed class TopicGroup(TopicSource source, string group)
     private readonly SortedSet<int> _finished = [];
     private readonly SortedSet<int> _alreadyDone = [];
     private readonly SortedSet<int> _lost = [];
+
     // Read, and not committed yet: while a group is being shared out anew nobody can.
     private readonly List<(PartitionRange Range, PartitionWork Work)> _uncommitted = [];
     private Lease? _lease;
     private bool _isAssigned;
     private long? _emptySince;
+    private long? _uncommittedSince;
     private string? _trouble;
 
     public IReadOnlyCollection<int> Finished => _finished;
@@ -102,6 +104,11 @@ internal sealed class TopicGroup(TopicSource source, string group)
                 return $"'{source.BootstrapServers}' gave nothing for {patience.TotalSeconds:0} s: {_trouble ?? "no reason known"}.";
             }
 
+            if (_uncommittedSince is { } stuck && Stopwatch.GetElapsedTime(stuck) > patience)
+            {
+                return $"'{source.BootstrapServers}' takes no commit of group '{group}' for {patience.TotalSeconds:0} s: {_trouble ?? "no reason known"}.";
+            }
+
             // Only to stay a member: assignments come in here, and messages are read elsewhere.
             consumer.Consume(TimeSpan.FromMilliseconds(100));
             consumer.Pause(consumer.Assignment);
@@ -146,9 +153,11 @@ internal sealed class TopicGroup(TopicSource source, string group)
             catch (KafkaException error) when (!error.Error.IsFatal && error.Error.Code is not (ErrorCode.GroupAuthorizationFailed or ErrorCode.TopicAuthorizationFailed))
             {
                 // The group is being shared out anew: tried again until that is over, or the partition is taken away.
+                _uncommittedSince ??= Stopwatch.GetTimestamp();
                 return;
             }
 
+            _uncommittedSince = null;
             _uncommitted.RemoveAt(0);
             _finished.Add(range.Partition.Partition.Value);
             work.Take?.Invoke();
@@ -165,7 +174,6 @@ internal sealed class TopicGroup(TopicSource source, string group)
         }
 
         _isAssigned = true;
-
         var committed = consumer.Committed(partitions, TopicSource.Patience).ToDictionary(static one => one.Partition.Value, static one => one.Offset.Value);
         foreach (var range in PartitionRange.Find(consumer, partitions, source.From, source.To, TopicSource.Patience))
         {
@@ -204,6 +212,7 @@ internal sealed class TopicGroup(TopicSource source, string group)
             _uncommitted.Remove((range, work));
             work.Drop?.Invoke();
             _lost.Add(range.Partition.Partition.Value);
+            _uncommittedSince = null;
         }
 
         if (_lease is { } lease && gone.Contains(lease.Range.Partition.Partition.Value))

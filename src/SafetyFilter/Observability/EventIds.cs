@@ -41,6 +41,7 @@ internal static class EventIds
     // Operations: 1500
     public const int OperationsDenied = 1500;
     public const int OperationsTokensUnreadable = 1501;
+    public const int OperationsNotRecorded = 1502;
 
     // Ledger: 4000
     public const int LedgerRecovered = 4000;

@@ -91,7 +91,7 @@ internal static partial class ShortWrites
 
         for (var tries = 0; tries < 2000 && spool.SyncFailures < 3; tries++)
         {
-            Thread.Sleep(10);
+            spool.Advanced.WaitOne(10);
         }
 
         var rewritten = Directory.GetFiles(spool.StreamFolder, "*.rewrite");
@@ -99,7 +99,7 @@ internal static partial class ShortWrites
         SetLimit(Unlimited);
         for (var tries = 0; tries < 2000 && spool.DurableSequence < spool.LastSequence; tries++)
         {
-            Thread.Sleep(10);
+            spool.Advanced.WaitOne(10);
         }
 
         Say("then", $"{spool.DurableSequence == spool.LastSequence}|{Directory.GetFiles(spool.StreamFolder, "*.rewrite").Length}|{spool.Trouble}");
