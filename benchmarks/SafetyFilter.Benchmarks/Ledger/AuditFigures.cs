@@ -74,6 +74,9 @@ internal static class AuditFigures
             ["Listen__Tcp"] = "",
             ["Listen__Metrics"] = "",
             ["Ledger__Spool__Folder"] = spool,
+
+            // All callers are to be answered, however long they wait for a place.
+            ["Admission__MaxWait"] = "00:00:10",
         };
         await using var sidecar = await LocalSidecar.StartAsync(settings, cancellationToken: stop);
         var catalogue = Catalogue.Load(null, seed: 1);
