@@ -32,8 +32,10 @@ internal static class InputDigest
     // What a computation needs, kept per thread so that it allocates nothing.
     private sealed class Workspace
     {
-        private readonly XxHash128 _hash = new();
         private Column[] _columns = [];
+
+        // A candidate's framed features one after the other: hashed in one call, which costs a third of feeding the pieces to a hasher.
+        private byte[] _framed = [];
         private byte[] _headers = [];
         private ulong[] _missing = [];
         private int _headerBytes;
@@ -42,29 +44,37 @@ internal static class InputDigest
         {
             var count = Prepare(batch);
             var words = Bitmap.Words(batch.Count);
-            Span<byte> length = stackalloc byte[4];
             for (var row = 0; row < batch.Count; row++)
             {
+                var used = 0;
                 for (var i = 0; i < count; i++)
                 {
-                    ref readonly var column = ref _columns[i];
-                    if (Bitmap.Get(_missing.AsSpan(i * words, words), row))
+                    if (!Bitmap.Get(_missing.AsSpan(i * words, words), row))
                     {
-                        continue;
+                        used = Frame(_columns[i], _columns[i].Value(batch, row), used);
                     }
-
-                    var value = column.Value(batch, row);
-                    BinaryPrimitives.WriteInt32LittleEndian(length, value.Length);
-                    _hash.Append(_headers.AsSpan(column.HeaderStart, column.HeaderLength));
-                    _hash.Append(length);
-                    _hash.Append(value);
                 }
 
-                _hash.GetHashAndReset(digests.Slice(row * Size, Size));
+                XxHash128.Hash(_framed.AsSpan(0, used), digests.Slice(row * Size, Size));
             }
 
             // The batch goes back to its pool: do not hold its columns.
             _columns.AsSpan(0, count).Clear();
+        }
+
+        private int Frame(in Column column, ReadOnlySpan<byte> value, int used)
+        {
+            var length = column.HeaderLength + 4 + value.Length;
+            if (_framed.Length - used < length)
+            {
+                Array.Resize(ref _framed, Math.Max(1024, (used + length) * 2));
+            }
+
+            var framed = _framed.AsSpan(used, length);
+            _headers.AsSpan(column.HeaderStart, column.HeaderLength).CopyTo(framed);
+            BinaryPrimitives.WriteInt32LittleEndian(framed[column.HeaderLength..], value.Length);
+            value.CopyTo(framed[(column.HeaderLength + 4)..]);
+            return used + length;
         }
 
         // Sorts the columns by name, writes their headers and turns their lists of missing candidates into bits.
