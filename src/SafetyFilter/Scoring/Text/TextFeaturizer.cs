@@ -13,13 +13,18 @@ internal sealed class TextFeaturizer
 {
     private const ulong Multiplier = 0x9E3779B97F4A7C15;
 
+    // The longest character n-gram that TextFeaturizerOptions allows.
+    private const int MostCharacters = 8;
+
+    // Starts of character n-grams whose hashes are made at a time.
+    private const int Block = 64;
+
     private readonly ulong _wordSeed;
     private readonly ulong _charSeed;
     private readonly uint _range;
     private readonly bool _words;
     private readonly bool _wordPairs;
-    private readonly uint _charLengths;
-    private readonly int _longest;
+    private readonly int[] _charLengths;
 
     public TextFeaturizer(TextFeaturizerOptions options)
     {
@@ -29,11 +34,7 @@ internal sealed class TextFeaturizer
         _range = (uint)options.Buckets - 1;
         _words = options.WordNgrams.Contains(1);
         _wordPairs = options.WordNgrams.Contains(2);
-        foreach (int length in options.CharNgrams)
-        {
-            _charLengths |= 1u << length;
-            _longest = Math.Max(_longest, length);
-        }
+        _charLengths = [.. options.CharNgrams.Distinct().Order()];
     }
 
     public TextFeaturizerOptions Options { get; }
@@ -45,15 +46,16 @@ internal sealed class TextFeaturizer
     [SkipLocalsInit]
     public int Featurize(ReadOnlySpan<byte> utf8, Span<int> indices)
     {
-        Span<char> buffer = stackalloc char[Options.MaxChars + 2];
-        var text = buffer[..TextNormalizer.Normalize(utf8, buffer)];
+        // Hashing reads past the end, where whatever stands there makes no n-gram.
+        Span<char> buffer = stackalloc char[Options.MaxChars + 2 + MostCharacters];
+        var text = buffer[..TextNormalizer.Normalize(utf8, buffer[..^MostCharacters])];
         if (indices.Length > Options.MaxFeatures)
         {
             indices = indices[..Options.MaxFeatures];
         }
 
         // A text of n characters has at most this many features, so short titles clear a short table.
-        int possible = Math.Min(indices.Length, text.Length * (2 + BitOperations.PopCount(_charLengths)));
+        int possible = Math.Min(indices.Length, text.Length * (2 + _charLengths.Length));
         Span<int> seen = stackalloc int[(int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(possible, 8)) * 2];
         seen.Clear();
         var features = new FeatureSet(indices, seen, _range);
@@ -62,9 +64,9 @@ internal sealed class TextFeaturizer
             AddWords(text, ref features);
         }
 
-        if (_charLengths != 0)
+        if (_charLengths.Length != 0)
         {
-            AddCharacters(text, ref features);
+            AddCharacters(buffer, text.Length, ref features);
         }
 
         return features.Count;
@@ -151,36 +153,54 @@ internal sealed class TextFeaturizer
         return next;
     }
 
-    private void AddCharacters(ReadOnlySpan<char> text, ref FeatureSet features)
+    // An n-gram begins at a space or within a word and ends with the word's last space at the latest. Words are short and of all lengths, so a
+    // branch on where they end would be mispredicted all the time: every length is hashed from every start, and only what lies within
+    // the word is kept.
+    [SkipLocalsInit]
+    private void AddCharacters(ReadOnlySpan<char> buffer, int length, ref FeatureSet features)
     {
-        for (int start = 0; start + 1 < text.Length && !features.IsFull; start++)
+        ReadOnlySpan<int> lengths = _charLengths;
+        Span<ulong> hashes = stackalloc ulong[Block * MostCharacters];
+        for (int start = 0; start + 1 < length && !features.IsFull;)
         {
-            ulong hash = _charSeed;
-            int end = Math.Min(text.Length, start + _longest);
-            for (int i = start; i < end; i++)
+            int kept = 0;
+            for (int block = start + Block; start < block && start + 1 < length;)
             {
-                char c = text[i];
-                hash = Step(hash, c);
-                if ((_charLengths >> (i - start + 1) & 1) != 0)
+                int space = start + 1 + buffer[(start + 1)..length].IndexOf(' ');
+                for (int end = Math.Min(space, block); start < end; start++)
                 {
-                    features.Add(Mix(hash));
-                }
+                    int i = start;
+                    ulong hash = _charSeed;
+                    foreach (int characters in lengths)
+                    {
+                        for (; i < start + characters; i++)
+                        {
+                            hash = Step(hash, buffer[i]);
+                        }
 
-                if (c == ' ' && i > start)
-                {
-                    break;
+                        hashes[kept] = hash;
+                        kept += i <= space + 1 ? 1 : 0;
+                    }
                 }
+            }
+
+            foreach (ulong hash in hashes[..kept])
+            {
+                features.Add(Mix(hash));
             }
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool IsWordCharacter(char c) => c < 0x80
         ? char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c)
         : char.IsLetterOrDigit(c) || char.GetUnicodeCategory(c) is System.Globalization.UnicodeCategory.NonSpacingMark
             or System.Globalization.UnicodeCategory.SpacingCombiningMark;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong Step(ulong hash, int value) => (hash ^ (uint)value) * 0xD6E8FEB86659FD93 + 0x2545F4914F6CDD1D;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong Mix(ulong hash)
     {
         hash ^= hash >> 32;

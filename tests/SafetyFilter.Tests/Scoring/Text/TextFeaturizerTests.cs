@@ -94,6 +94,19 @@ public sealed class TextFeaturizerTests
         Assert.Equal(512, Features(Featurizer, text).Length);
     }
 
+    // Texts with words longer than the starts that are hashed at a time, and longer than MaxChars.
+    [Fact]
+    public void Featurize_AnyLengths_YieldsTheNgramsWithinWordsInOrder() =>
+        Gen.Select(
+            Gen.Char["abcdefgh     "].Array[0, 200], Gen.Int[0, 3].Select(static n => new string('x', n * 50).Replace("xxxxx", "klmno", StringComparison.Ordinal)),
+            Gen.Int[2, 8].Array[1, 4], Gen.Int[1, 300], Gen.Int[1, 160])
+        .Sample((some, word, lengths, maxFeatures, maxChars) =>
+        {
+            var options = new TextFeaturizerOptions(1 << 17, 3, [], [.. lengths], maxFeatures, maxChars);
+            var utf8 = Encoding.UTF8.GetBytes(word + new string(some) + word);
+            return Features(new TextFeaturizer(options), utf8).SequenceEqual(CharacterNgrams(utf8, options));
+        });
+
     [Fact]
     public void Featurize_ShortSpan_WritesNoMoreThanFits()
     {
@@ -151,6 +164,30 @@ public sealed class TextFeaturizerTests
     private static bool Same(string a, string b) => Features(Featurizer, a).SequenceEqual(Features(Featurizer, b));
 
     private static int[] Features(TextFeaturizer featurizer, string text) => Features(featurizer, Encoding.UTF8.GetBytes(text));
+
+    // The definition, written down for reading.
+    private static int[] CharacterNgrams(byte[] utf8, TextFeaturizerOptions options)
+    {
+        var buffer = new char[options.MaxChars + 2];
+        var text = new string(buffer, 0, TextNormalizer.Normalize(utf8, buffer));
+        var seed = Mix(Mix((ulong)(uint)options.Seed + 0x9E3779B97F4A7C15));
+        var ngrams =
+            from start in Enumerable.Range(0, text.Length)
+            from length in options.CharNgrams.Distinct().Order()
+            where start + length <= text.Length
+            let ngram = text.Substring(start, length)
+            where !ngram[1..^1].Contains(' ', StringComparison.Ordinal) && !ngram.All(static c => c == ' ')
+            let hash = Mix(ngram.Aggregate(seed, static (hash, c) => (hash ^ c) * 0xD6E8FEB86659FD93 + 0x2545F4914F6CDD1D))
+            select 1 + (int)(((hash >> 32) * ((ulong)options.Buckets - 1)) >> 32);
+        return [.. ngrams.Distinct().Take(options.MaxFeatures)];
+
+        static ulong Mix(ulong hash)
+        {
+            hash ^= hash >> 32;
+            hash *= 0x9E3779B97F4A7C15;
+            return hash ^ (hash >> 29);
+        }
+    }
 
     private static int[] Features(TextFeaturizer featurizer, byte[] utf8)
     {
