@@ -5,6 +5,7 @@ using System.Reflection;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Grpc.AspNetCore.Server;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Logging.Console;
@@ -41,6 +42,7 @@ internal static class SidecarSetup
         ThreadPool.SetMinThreads(2 * Math.Max(options.Admission.EffectivePlaces, Environment.ProcessorCount), Environment.ProcessorCount);
         AddConsoleLog(builder);
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
+        builder.Services.AddSingleton<IMemoryPoolFactory<byte>, TransportMemory>();
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(endpoints);
         builder.Services.AddSingleton(TimeProvider.System);

@@ -47,6 +47,25 @@ public sealed class RunWatchdogTests
         Assert.Equal(RunWatchdog.LookEvery, Stopwatch.GetElapsedTime(0, RunWatchdog.DeadlineOf(0, 50)));
 
     [Fact]
+    public void PauseAfter_NothingWasCut_IsLongWhateverIsRunning()
+    {
+        using var watchdog = new RunWatchdog(startThread: false);
+        Assert.Equal(Ticks(RunWatchdog.CalmLook), watchdog.PauseAfter(1000, earliest: 1001));
+    }
+
+    [Fact]
+    public void PauseAfter_ACut_EndsWithTheNextDeadlineOrALookUntilTheAlertIsOver()
+    {
+        using var watchdog = new RunWatchdog(startThread: false);
+        using var run = new RunCutoff();
+        watchdog.Watch(run, 100);
+        watchdog.Look(100);
+        Assert.Equal(1, watchdog.PauseAfter(100, earliest: 101));
+        Assert.Equal(Ticks(RunWatchdog.LookEvery), watchdog.PauseAfter(100, long.MaxValue));
+        Assert.Equal(Ticks(RunWatchdog.CalmLook), watchdog.PauseAfter(100 + Ticks(RunWatchdog.Alert), long.MaxValue));
+    }
+
+    [Fact]
     public void Score_ModelHangs_IsCutAndTheNextRunScores()
     {
         // The number is how often the model goes round; all but forever.
@@ -87,4 +106,6 @@ public sealed class RunWatchdogTests
         run.Watch(new RunLimit(micros, IsCallers: false, watchdog));
         return (run.Run(table, [0]), table.Row(0)[0]);
     }
+
+    private static long Ticks(TimeSpan time) => (long)(time.TotalSeconds * Stopwatch.Frequency);
 }
