@@ -26,6 +26,9 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
     {
     }
 
+    /// <summary>A native sidecar that every test of this run starts instead of the one beside it. Null: not set.</summary>
+    public static string? NativeExecutable { get; } = Environment.GetEnvironmentVariable("SAFETYFILTER_NATIVE") is { Length: > 0 } path ? Path.GetFullPath(path) : null;
+
     public string Folder => _folder.FullName;
 
     public string Spool => Path.Combine(Folder, "spool");
@@ -164,7 +167,7 @@ internal sealed partial class SidecarProcess : IAsyncDisposable
             all[key] = value;
         }
 
-        _process = await LocalSidecar.StartAsync(all, ReadReadyFile, TestContext.Current.CancellationToken);
+        _process = await LocalSidecar.StartAsync(all, ReadReadyFile, NativeExecutable, TestContext.Current.CancellationToken);
     }
 
     /// <summary>

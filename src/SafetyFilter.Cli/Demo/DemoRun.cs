@@ -85,7 +85,7 @@ internal sealed class DemoRun(DemoOptions options, DemoScreen screen)
             all[key] = value;
         }
 
-        await using var sidecar = await LocalSidecar.StartAsync(all, ready: null, cancellationToken);
+        await using var sidecar = await LocalSidecar.StartAsync(all, cancellationToken: cancellationToken);
         screen.Started(sidecar);
         using (var client = SafetyFilterClient.Connect("unix:" + UnixSocket, Patient))
         {

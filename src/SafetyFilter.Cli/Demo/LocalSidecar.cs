@@ -58,12 +58,13 @@ internal sealed partial class LocalSidecar : IAsyncDisposable
     /// <summary>Starts it and waits until it serves.</summary>
     /// <param name="settings">Configuration keys with <c>__</c> between levels, e.g. <c>Listen__UnixSocket</c> (required).</param>
     /// <param name="ready">A further condition besides health, asked again until it holds.</param>
+    /// <param name="program">An executable of the sidecar, such as a native one. Null: the one beside this program.</param>
     /// <param name="cancellationToken">Ends the wait, and the process.</param>
     /// <exception cref="SidecarFailedException">It is not there, ended, or did not serve within a minute.</exception>
     public static async Task<LocalSidecar> StartAsync(
-        IReadOnlyDictionary<string, string> settings, Func<bool>? ready = null, CancellationToken cancellationToken = default)
+        IReadOnlyDictionary<string, string> settings, Func<bool>? ready = null, string? program = null, CancellationToken cancellationToken = default)
     {
-        var sidecar = new LocalSidecar(Describe(settings), settings["Listen__UnixSocket"]);
+        var sidecar = new LocalSidecar(Describe(settings, program ?? BesideUs), settings["Listen__UnixSocket"]);
         try
         {
             var start = Stopwatch.GetTimestamp();
@@ -126,14 +127,15 @@ internal sealed partial class LocalSidecar : IAsyncDisposable
         _process.Dispose();
     }
 
-    private static ProcessStartInfo Describe(IReadOnlyDictionary<string, string> settings)
+    private static string BesideUs =>
+        Path.Combine(AppContext.BaseDirectory, OperatingSystem.IsWindows() ? "SafetyFilter.Sidecar.exe" : "SafetyFilter.Sidecar");
+
+    private static ProcessStartInfo Describe(IReadOnlyDictionary<string, string> settings, string program)
     {
-        var name = OperatingSystem.IsWindows() ? "SafetyFilter.Sidecar.exe" : "SafetyFilter.Sidecar";
-        var program = Path.Combine(AppContext.BaseDirectory, name);
         if (!File.Exists(program))
         {
             throw new SidecarFailedException(
-                $"The sidecar is not at {program}. Build src/SafetyFilter.Cli: its build puts the sidecar beside it.");
+                $"The sidecar is not at {program}. Build src/SafetyFilter.Cli, which puts one beside itself, or publish a native one (deploy/README.md).");
         }
 
         var start = new ProcessStartInfo(program)

@@ -5,6 +5,8 @@ using System.Reflection;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Grpc.AspNetCore.Server;
+using Grpc.Health.V1;
+using Grpc.Reflection;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
@@ -22,6 +24,7 @@ using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
 using SafetyFilter.Sidecar.Operations;
 using SafetyFilter.Sidecar.Reload;
+using ServiceDescriptor = Google.Protobuf.Reflection.ServiceDescriptor;
 
 namespace SafetyFilter.Sidecar.Hosting;
 
@@ -64,7 +67,8 @@ internal static class SidecarSetup
         app.MapGrpcService<OperationsService>();
         if (options.Reflection)
         {
-            app.MapGrpcReflectionService().Add(OperationsPeer.KeepOut);
+            app.MapGrpcService<ReflectionServiceImpl>().Add(OperationsPeer.KeepOut);
+            app.MapGrpcService<ReflectionV1ServiceImpl>().Add(OperationsPeer.KeepOut);
         }
 
         if (options.Listen.Metrics.Length > 0)
@@ -223,7 +227,11 @@ internal static class SidecarSetup
         services.PostConfigure<GrpcServiceOptions>(static grpc => grpc.CompressionProviders.Clear());
         if (options.Reflection)
         {
-            services.AddGrpcReflection();
+            // Named one by one: Grpc.AspNetCore.Server.Reflection looks for the descriptors of mapped services by reflection, which a native build may have trimmed.
+            ServiceDescriptor[] described =
+                [FilterServiceDefinition.Descriptor, Health.Descriptor, SafetyFilter.Operations.V1.Operations.Descriptor];
+            services.AddSingleton(new ReflectionServiceImpl(described));
+            services.AddSingleton(new ReflectionV1ServiceImpl(described));
         }
     }
 

@@ -81,6 +81,22 @@ public sealed class TelemetryTests
     }
 
     [Fact]
+    public async Task Export_CollectorIsNamed_GetsTheCallersTraceAndTheMetricsBeforeTheEnd()
+    {
+        const string Trace = "0af7651916cd43dd8448eb211c80319c";
+        await using var collector = await OtlpCollector.StartAsync();
+        await using var sidecar = await SidecarProcess.StartAsync(("Telemetry__OtlpEndpoint", collector.Endpoint));
+        using (var wire = Wire.Tcp(sidecar))
+        {
+            await wire.FilterAsync(BadInput.BadRequest.Good(), new Metadata { { "traceparent", $"00-{Trace}-b7ad6b7169203331-01" } });
+        }
+
+        Assert.Equal(0, await sidecar.StopAsync());
+        Assert.Contains(collector.Traces, static sent => sent.AsSpan().IndexOf(Convert.FromHexString(Trace)) >= 0);
+        Assert.Contains(collector.Metrics, static sent => sent.AsSpan().IndexOf("safetyfilter.requests"u8) >= 0);
+    }
+
+    [Fact]
     public async Task Log_FromStartToStop_IsOneJsonObjectPerLineWithStableEventIds()
     {
         await using var sidecar = await SidecarProcess.StartAsync(
