@@ -1,8 +1,12 @@
 using System.CommandLine;
 using SafetyFilter.Benchmarks.Breaker;
+using SafetyFilter.Benchmarks.Budgets;
 using SafetyFilter.Benchmarks.Ledger;
+using SafetyFilter.Benchmarks.Micro;
 
 var root = new RootCommand("Benchmarks of SafetyFilter. Results are committed under benchmarks/results with the command that makes them.");
 root.Subcommands.Add(LedgerCommand.Create());
 root.Subcommands.Add(BreakerCommand.Create());
+root.Subcommands.Add(MicroCommand.Create());
+root.Subcommands.Add(BudgetsCommand.Create());
 return await root.Parse(args).InvokeAsync();

@@ -50,6 +50,7 @@ public sealed class DecisionTests(ReferenceSidecar fixture) : IClassFixture<Refe
     [Theory]
     [InlineData(1)]
     [InlineData(7)]
+    [InlineData(64)]
     [InlineData(256)]
     public async Task Filter_TextScores_EqualOnnxRuntimeCalledDirectly(int count)
     {
