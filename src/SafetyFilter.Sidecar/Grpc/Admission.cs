@@ -90,16 +90,17 @@ internal sealed class Admission : IDisposable
     }
 
     /// <summary>Waits for a place, no longer than there is a use for it.</summary>
-    public async ValueTask<(ShedReason Reason, long Entered)> Enter(Decision decision, DateTime deadline)
+    public async ValueTask<Turn> Enter(Decision decision, DateTime deadline)
     {
         var came = _time.GetTimestamp();
         var patience = Patience(decision, deadline);
-        var reason = patience < TimeSpan.Zero
-            ? ShedReason.NoTime
+        var turn = patience < TimeSpan.Zero
+            ? new Turn(ShedReason.NoTime, 0)
             : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience);
-        var entered = _time.GetTimestamp();
-        decision.QueueMicros += (uint)_time.GetElapsedTime(came, entered).TotalMicroseconds;
-        return (reason, entered);
+
+        // To here and not to when the place was given: until its thread comes, a request waits.
+        decision.QueueMicros += (uint)_time.GetElapsedTime(came).TotalMicroseconds;
+        return turn;
     }
 
     public void Leave(long entered) => _gate.Leave(entered);

@@ -32,13 +32,13 @@ public sealed class AdmissionGateTests
         Assert.Equal(2, gate.Waiting);
 
         gate.Leave(_time.GetTimestamp());
-        Assert.Equal(ShedReason.None, await first);
+        Assert.Equal(ShedReason.None, (await first).Reason);
         Assert.False(second.IsCompleted);
 
         // The place is handed over: whoever comes meanwhile does not get it.
         Assert.False(gate.TryEnter());
         gate.Leave(_time.GetTimestamp());
-        Assert.Equal(ShedReason.None, await second);
+        Assert.Equal(ShedReason.None, (await second).Reason);
         Assert.Equal((1, 0), (gate.InFlight, gate.Waiting));
     }
 
@@ -47,14 +47,14 @@ public sealed class AdmissionGateTests
     {
         using var gate = Busy(places: 1, maxWaiting: 4, service: TimeSpan.FromMilliseconds(10));
         Assert.Equal(ShedReason.NoTime, gate.Foresee(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9)));
-        Assert.Equal(ShedReason.NoTime, await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9)));
+        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9))).Reason);
         var waits = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(11));
         Assert.False(waits.IsCompleted);
 
         // Behind it the turn comes a service time later.
-        Assert.Equal(ShedReason.NoTime, await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(19)));
+        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(19))).Reason);
         gate.Leave(_time.GetTimestamp());
-        Assert.Equal(ShedReason.None, await waits);
+        Assert.Equal(ShedReason.None, (await waits).Reason);
     }
 
     [Fact]
@@ -65,11 +65,11 @@ public sealed class AdmissionGateTests
         var hasty = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(5));
 
         _time.Advance(TimeSpan.FromMilliseconds(5));
-        Assert.Equal(ShedReason.WaitedTooLong, await hasty);
+        Assert.Equal(ShedReason.WaitedTooLong, (await hasty).Reason);
         Assert.False(patient.IsCompleted);
 
         _time.Advance(TimeSpan.FromMilliseconds(45));
-        Assert.Equal(ShedReason.WaitedTooLong, await patient);
+        Assert.Equal(ShedReason.WaitedTooLong, (await patient).Reason);
         Assert.Equal((1, 0), (gate.InFlight, gate.Waiting));
     }
 
@@ -80,23 +80,39 @@ public sealed class AdmissionGateTests
         var low = gate.Enter(SurfacePriority.Low, Patience);
         var normal = gate.Enter(SurfacePriority.Normal, Patience);
         Assert.Equal(ShedReason.Full, gate.Foresee(SurfacePriority.Low, Patience));
-        Assert.Equal(ShedReason.Full, await gate.Enter(SurfacePriority.Low, Patience));
+        Assert.Equal(ShedReason.Full, (await gate.Enter(SurfacePriority.Low, Patience)).Reason);
         Assert.Equal(ShedReason.None, gate.Foresee(SurfacePriority.High, Patience));
 
         var high = gate.Enter(SurfacePriority.High, Patience);
-        Assert.Equal(ShedReason.Displaced, await low);
+        Assert.Equal(ShedReason.Displaced, (await low).Reason);
         gate.Leave(_time.GetTimestamp());
-        Assert.Equal(ShedReason.None, await high);
+        Assert.Equal(ShedReason.None, (await high).Reason);
         Assert.False(normal.IsCompleted);
         gate.Leave(_time.GetTimestamp());
-        Assert.Equal(ShedReason.None, await normal);
+        Assert.Equal(ShedReason.None, (await normal).Reason);
+    }
+
+    [Fact]
+    public async Task Enter_HolderRunsLateAfterItsPlaceWasGiven_HeldItAllTheWhile()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 2, service: TimeSpan.FromMilliseconds(1));
+        var waits = gate.Enter(SurfacePriority.Normal, Patience);
+        gate.Leave(_time.GetTimestamp());
+        var before = gate.ServiceTime;
+
+        // The pool has a thread for it only now.
+        _time.Advance(TimeSpan.FromMilliseconds(16));
+        var turn = await waits;
+        gate.Leave(turn.Entered);
+
+        Assert.Equal(before + (TimeSpan.FromMilliseconds(16) - before) / 16, gate.ServiceTime);
     }
 
     [Fact]
     public async Task Enter_NoPatience_IsRefusedAtOnce()
     {
         using var gate = Busy(places: 1, maxWaiting: 2);
-        Assert.Equal(ShedReason.NoTime, await gate.Enter(SurfacePriority.High, TimeSpan.Zero));
+        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.High, TimeSpan.Zero)).Reason);
         Assert.Equal(0, gate.Waiting);
     }
 
@@ -115,7 +131,7 @@ public sealed class AdmissionGateTests
             for (var round = 0; round < rounds; round++)
             {
                 var priority = (SurfacePriority)((caller + round) % 3);
-                if (!gate.TryEnter() && await gate.Enter(priority, TimeSpan.FromMinutes(1)) != ShedReason.None)
+                if (!gate.TryEnter() && (await gate.Enter(priority, TimeSpan.FromMinutes(1))).Reason != ShedReason.None)
                 {
                     continue;
                 }
