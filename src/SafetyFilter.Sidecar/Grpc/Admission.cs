@@ -90,17 +90,31 @@ internal sealed class Admission : IDisposable
     }
 
     /// <summary>Waits for a place, no longer than there is a use for it.</summary>
-    public async ValueTask<Turn> Enter(Decision decision, DateTime deadline)
+    /// <param name="decision">Of the request; gets the time that it waited.</param>
+    /// <param name="deadline">When its caller stops waiting.</param>
+    /// <param name="gone">That the caller has gone, or its deadline is over.</param>
+    public async ValueTask<Turn> Enter(Decision decision, DateTime deadline, CancellationToken gone)
     {
         var came = _time.GetTimestamp();
         var patience = Patience(decision, deadline);
         var turn = patience < TimeSpan.Zero
             ? new Turn(ShedReason.NoTime, 0)
-            : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience);
+            : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience, gone);
 
         // To here and not to when the place was given: until its thread comes, a request waits.
         decision.QueueMicros += (uint)_time.GetElapsedTime(came).TotalMicroseconds;
-        return turn;
+        if (!gone.IsCancellationRequested)
+        {
+            return turn;
+        }
+
+        if (turn.Reason == ShedReason.None)
+        {
+            Leave(turn.Entered);
+        }
+
+        // gRPC cancels at the deadline as well: that one has run out in our line is our doing and not the caller's.
+        return new Turn(deadline > _time.GetUtcNow().UtcDateTime ? ShedReason.CallerGone : ShedReason.WaitedTooLong, 0);
     }
 
     public void Leave(long entered) => _gate.Leave(entered);

@@ -64,7 +64,8 @@ internal sealed class AdmissionGate : IDisposable
     /// <summary>Waits for a place. <see cref="ShedReason.None"/>: it has one, to be given back by <see cref="Leave"/>.</summary>
     /// <param name="priority">Higher ones go first, and take the last place in a full line from lower ones.</param>
     /// <param name="patience">How long it may wait.</param>
-    public ValueTask<Turn> Enter(SurfacePriority priority, TimeSpan patience)
+    /// <param name="gone">That it need not wait any more: it leaves the line at once.</param>
+    public ValueTask<Turn> Enter(SurfacePriority priority, TimeSpan patience, CancellationToken gone = default)
     {
         Waiter? displaced = null;
         Waiter waiter;
@@ -101,6 +102,9 @@ internal sealed class AdmissionGate : IDisposable
         }
 
         displaced?.End(new Turn(ShedReason.Displaced, 0));
+
+        // Outside the lock: a caller that has gone already leaves here and now.
+        waiter.LeaveWhen(gone);
         return waiter.Task;
     }
 
@@ -190,6 +194,23 @@ internal sealed class AdmissionGate : IDisposable
         }
     }
 
+    private void Abandon(Waiter waiter)
+    {
+        lock (_gate)
+        {
+            var at = Array.IndexOf(_line, waiter, 0, _waiting);
+            if (at < 0)
+            {
+                // Its wait is over already, and whoever awaits it looks whether there is still somebody to answer.
+                return;
+            }
+
+            RemoveAt_NeedsLock(at);
+        }
+
+        waiter.End(new Turn(ShedReason.CallerGone, 0));
+    }
+
     // Those at the front are seen to whenever a place is given back; this is for when none is for long, and for those behind.
     private void Sweep()
     {
@@ -272,6 +293,8 @@ internal sealed class AdmissionGate : IDisposable
         // Never on the thread that gives a place back: it has an answer to write.
         private ManualResetValueTaskSourceCore<Turn> _end = new() { RunContinuationsAsynchronously = true };
 
+        private CancellationTokenRegistration _leaving;
+
         public SurfacePriority Priority { get; set; }
 
         public long Until { get; set; }
@@ -280,10 +303,15 @@ internal sealed class AdmissionGate : IDisposable
 
         public ValueTask<Turn> Task => new(this, _end.Version);
 
+        public void LeaveWhen(CancellationToken gone) =>
+            _leaving = gone.UnsafeRegister(static waiter => ((Waiter)waiter!).Abandon(), this);
+
         public void End(Turn turn) => _end.SetResult(turn);
 
         public Turn GetResult(short token)
         {
+            // Waits for an abandoning that is under way: it must not meet the next one who waits in this object's place.
+            _leaving.Dispose();
             var turn = _end.GetResult(token);
             _end.Reset();
             gate.Return(this);
@@ -294,5 +322,7 @@ internal sealed class AdmissionGate : IDisposable
 
         public void OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
             _end.OnCompleted(continuation, state, token, flags);
+
+        private void Abandon() => gate.Abandon(this);
     }
 }

@@ -73,6 +73,35 @@ public sealed class ShedTests
         Assert.Equal(0, scraped.Value("safetyfilter_requests", "outcome=\"invalid_argument\""));
     }
 
+    [Fact]
+    public async Task Filter_CallerGoesWhileItWaits_IsNeitherDecidedNorRecordedNorCountedAsShed()
+    {
+        await using var sidecar = await SlowEngine.StartAsync(Service, ("Admission__Places", "1"));
+        using var wire = Wire.Tcp(sidecar);
+        var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1, first);
+        using var leaving = new CancellationTokenSource();
+        var unary = wire.FilterAsync(SlowEngine.Page("unary", SlowEngine.ByFailMode), leaving.Token);
+        using var stream = wire.Stream();
+        await stream.RequestStream.WriteAsync(SlowEngine.Page("streamed", SlowEngine.Usual).ToByteArray(), TestContext.Current.CancellationToken);
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 2, first);
+
+        await leaving.CancelAsync();
+        stream.Dispose();
+
+        Assert.Equal(StatusCode.Cancelled, (await Assert.ThrowsAsync<RpcException>(() => unary)).StatusCode);
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 0, first);
+        await first;
+        await wire.FilterAsync(SlowEngine.Page("last", SlowEngine.Usual));
+
+        var scraped = await Scraped.FromAsync(sidecar);
+        Assert.Equal(2, scraped.Value("safetyfilter_requests", "outcome=\"caller_gone\""));
+        Assert.Equal(0, scraped.Value("safetyfilter_admission_shed"));
+        Assert.Equal(0, await sidecar.StopAsync());
+        Assert.Equal(["first", "last"], SpoolRecords.Decisions(sidecar.Spool).Select(static decision => decision.RequestId));
+        Assert.DoesNotContain(SpoolRecords.Read(sidecar.Spool), static record => record.Type == RecordType.Shed);
+    }
+
     private static void AssertPushedBack(RpcException error)
     {
         Assert.Equal(StatusCode.ResourceExhausted, error.StatusCode);

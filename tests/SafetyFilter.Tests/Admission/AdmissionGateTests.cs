@@ -109,6 +109,85 @@ public sealed class AdmissionGateTests
     }
 
     [Fact]
+    public async Task Enter_CallerGoes_LeavesTheLineAtOnceAndThoseBehindMoveUp()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 2);
+        using var going = new CancellationTokenSource();
+        var first = gate.Enter(SurfacePriority.Normal, Patience, going.Token);
+        var second = gate.Enter(SurfacePriority.Normal, Patience);
+        Assert.Equal(ShedReason.Full, gate.Foresee(SurfacePriority.Normal, Patience));
+
+        await going.CancelAsync();
+
+        Assert.Equal(ShedReason.CallerGone, (await first).Reason);
+        Assert.Equal((1, 1), (gate.InFlight, gate.Waiting));
+        Assert.Equal(ShedReason.None, gate.Foresee(SurfacePriority.Normal, Patience));
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, (await second).Reason);
+    }
+
+    [Fact]
+    public async Task Enter_CallerHasGone_DoesNotWait()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 2);
+        Assert.Equal(ShedReason.CallerGone, (await gate.Enter(SurfacePriority.Normal, Patience, new CancellationToken(canceled: true))).Reason);
+        Assert.Equal((1, 0), (gate.InFlight, gate.Waiting));
+    }
+
+    [Fact]
+    public async Task Enter_CallerGoesAfterItsTurnCame_DisturbsNobodyWhoWaitsInItsStead()
+    {
+        using var gate = Busy(places: 1, maxWaiting: 2);
+        using var going = new CancellationTokenSource();
+        var first = gate.Enter(SurfacePriority.Normal, Patience, going.Token);
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, (await first).Reason);
+
+        // The gate uses what it has kept of the first one again.
+        var second = gate.Enter(SurfacePriority.Normal, Patience);
+        await going.CancelAsync();
+
+        Assert.False(second.IsCompleted);
+        Assert.Equal(1, gate.Waiting);
+        gate.Leave(_time.GetTimestamp());
+        Assert.Equal(ShedReason.None, (await second).Reason);
+    }
+
+    [Fact]
+    public async Task Enter_CallersComeAndGoAtOnce_NoPlaceIsLostOrGivenTwice()
+    {
+        const int Places = 2;
+        const int Callers = 8;
+        var rounds = LongRun.Count(1_000, 50_000);
+        using var gate = new AdmissionGate(Places, maxWaiting: Callers, TimeProvider.System);
+        var inside = 0;
+        var most = 0;
+        await Task.WhenAll(Enumerable.Range(0, Callers).Select(caller => Task.Run(async () =>
+        {
+            for (var round = 0; round < rounds; round++)
+            {
+                using var going = new CancellationTokenSource();
+                var waiting = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMinutes(1), going.Token);
+                if ((caller + round) % 2 == 0)
+                {
+                    await going.CancelAsync();
+                }
+
+                var turn = await waiting;
+                if (turn.Reason == ShedReason.None)
+                {
+                    InterlockedMax(ref most, Interlocked.Increment(ref inside));
+                    Interlocked.Decrement(ref inside);
+                    gate.Leave(turn.Entered);
+                }
+            }
+        })));
+
+        Assert.InRange(most, 1, Places);
+        Assert.Equal((0, 0), (gate.InFlight, gate.Waiting));
+    }
+
+    [Fact]
     public async Task Enter_NoPatience_IsRefusedAtOnce()
     {
         using var gate = Busy(places: 1, maxWaiting: 2);
