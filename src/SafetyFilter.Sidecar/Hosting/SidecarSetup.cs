@@ -55,9 +55,9 @@ internal static class SidecarSetup
     public static void MapSidecar(this WebApplication app, SidecarOptions options)
     {
         var admission = app.Services.GetRequiredService<Grpc.Admission>();
-        var guarded = $"/{FilterServiceDefinition.Descriptor.FullName}/{nameof(FilterServiceDefinition.Base.Filter)}";
-        app.Use(next => http => http.Request.Path == guarded ? admission.Guard(http, next) : next(http));
-        app.MapGrpcService<FilterService>().Add(OperationsPeer.KeepOut);
+        var filter = app.MapGrpcService<FilterService>();
+        filter.Add(admission.Guard);
+        filter.Add(OperationsPeer.KeepOut);
         app.MapGrpcHealthChecksService();
         app.MapGrpcService<OperationsService>();
         if (options.Reflection)
