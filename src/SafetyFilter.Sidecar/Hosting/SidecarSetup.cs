@@ -1,6 +1,5 @@
 using System.Collections.Frozen;
 using System.Diagnostics.Metrics;
-using System.Net;
 using System.Reflection;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -57,17 +56,15 @@ internal static class SidecarSetup
         var admission = app.Services.GetRequiredService<Grpc.Admission>();
         var filter = app.MapGrpcService<FilterService>();
         filter.Add(admission.Guard);
-        filter.Add(OperationsPeer.KeepOut);
-        app.MapGrpcHealthChecksService();
-        app.MapGrpcService<OperationsService>();
+        filter.KeepTo(ListenerRole.Filter);
+        app.MapGrpcHealthChecksService().KeepTo(ListenerRole.Filter | ListenerRole.Operations);
+
+        // On the filter's listeners too, where it says which are its own.
+        app.MapGrpcService<OperationsService>().KeepTo(ListenerRole.Filter | ListenerRole.Operations);
+        app.MapPrometheusScrapingEndpoint().KeepTo(ListenerRole.Metrics);
         if (options.Reflection)
         {
-            app.MapGrpcReflectionService().Add(OperationsPeer.KeepOut);
-        }
-
-        if (options.Listen.Metrics.Length > 0)
-        {
-            app.MapPrometheusScrapingEndpoint().Add(OperationsPeer.KeepOut);
+            app.MapGrpcReflectionService().KeepTo(ListenerRole.Filter);
         }
     }
 
@@ -94,45 +91,37 @@ internal static class SidecarSetup
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30);
         if (options.Listen.UnixSocket.Length > 0)
         {
-            kestrel.ListenUnixSocket(options.Listen.UnixSocket, static listen => listen.Protocols = HttpProtocols.Http2);
+            kestrel.ListenUnixSocket(options.Listen.UnixSocket, static listen => Describe(listen, HttpProtocols.Http2, ListenerRole.Filter));
         }
 
         if (ListenOptions.TryParse(options.Listen.Tcp, out var tcp))
         {
-            endpoints.Tcp = Bind(kestrel, tcp, HttpProtocols.Http2);
+            kestrel.Listen(tcp, listen => endpoints.Tcp = Describe(listen, HttpProtocols.Http2, ListenerRole.Filter));
         }
 
         if (options.Operations.UnixSocket.Length > 0)
         {
-            kestrel.ListenUnixSocket(options.Operations.UnixSocket, static listen =>
-            {
-                listen.Protocols = HttpProtocols.Http2;
-                OperationsPeer.Mark(listen);
-            });
+            kestrel.ListenUnixSocket(
+                options.Operations.UnixSocket, static listen => OperationsPeer.Mark(Describe(listen, HttpProtocols.Http2, ListenerRole.Operations)));
         }
 
         if (ListenOptions.TryParse(options.Operations.Tcp, out var operations))
         {
-            endpoints.Operations = Bind(kestrel, operations, HttpProtocols.Http2);
-            OperationsPeer.Mark(endpoints.Operations);
+            kestrel.Listen(operations, listen => OperationsPeer.Mark(endpoints.Operations = Describe(listen, HttpProtocols.Http2, ListenerRole.Operations)));
         }
 
         if (ListenOptions.TryParse(options.Listen.Metrics, out var metrics))
         {
-            endpoints.Metrics = Bind(kestrel, metrics, HttpProtocols.Http1);
+            kestrel.Listen(metrics, listen => endpoints.Metrics = Describe(listen, HttpProtocols.Http1, ListenerRole.Metrics));
         }
     }
 
-    private static Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions Bind(
-        KestrelServerOptions kestrel, IPEndPoint endPoint, HttpProtocols protocols)
+    private static Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions Describe(
+        Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions listen, HttpProtocols protocols, ListenerRole role)
     {
-        Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions bound = null!;
-        kestrel.Listen(endPoint, listen =>
-        {
-            listen.Protocols = protocols;
-            bound = listen;
-        });
-        return bound;
+        listen.Protocols = protocols;
+        listen.Give(role);
+        return listen;
     }
 
     private static void AddEngine(IServiceCollection services, SidecarOptions options)
