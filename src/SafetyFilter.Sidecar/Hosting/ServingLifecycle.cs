@@ -56,16 +56,6 @@ internal sealed partial class ServingLifecycle(
     // The listeners are up now; loading on another thread lets them answer health checks.
     public Task StartedAsync(CancellationToken cancellationToken)
     {
-        if (options.Listen.UnixSocket.Length > 0)
-        {
-            File.SetUnixFileMode(options.Listen.UnixSocket, options.Listen.SocketMode);
-        }
-
-        if (options.Operations.UnixSocket.Length > 0)
-        {
-            File.SetUnixFileMode(options.Operations.UnixSocket, options.Operations.SocketMode);
-        }
-
         _loading = Task.Run(Load, CancellationToken.None);
         return Task.CompletedTask;
     }

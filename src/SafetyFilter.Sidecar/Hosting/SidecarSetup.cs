@@ -40,6 +40,7 @@ internal static class SidecarSetup
         ThreadPool.SetMinThreads(2 * Math.Max(options.Admission.EffectivePlaces, Environment.ProcessorCount), Environment.ProcessorCount);
         AddConsoleLog(builder);
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
+        builder.WebHost.UseSockets(sockets => sockets.CreateBoundListenSocket = endPoint => SocketBinding.Bind(endPoint, options));
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(endpoints);
         builder.Services.AddSingleton(TimeProvider.System);
