@@ -24,6 +24,7 @@ internal sealed partial class ServingLifecycle(
     ActivationLog activations,
     Grpc.OpenStreams streams,
     Admission.ShedReport shed,
+    Operations.DenialReport denials,
     IHostApplicationLifetime lifetime,
     TimeProvider time,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
@@ -88,6 +89,7 @@ internal sealed partial class ServingLifecycle(
     {
         serving.Swap(null);
         shed.Tell();
+        denials.TellAll();
         var left = ledger.Close(options.Drain.Flush);
         LedgerClosed(logger, ledger.Spool.LastSequence, left);
         if (ledger.Spool.DurableSequence < ledger.Spool.LastSequence)

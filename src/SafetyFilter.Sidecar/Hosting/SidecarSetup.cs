@@ -189,6 +189,7 @@ internal static class SidecarSetup
         });
         services.AddSingleton<OpenStreams>();
         services.AddSingleton(new AccessTokens(options.Operations.TokensFile));
+        services.AddSingleton<DenialReport>();
         services.AddSingleton<OperationsAccess>();
         services.AddSingleton<StatusReader>();
         services.AddSingleton<OperationsService>();
