@@ -22,6 +22,7 @@ internal sealed class SidecarOptions
     public LastKnownOptions LastKnown { get; init; } = new();
     public ReloadOptions Reload { get; init; } = new();
     public LedgerOptions Ledger { get; init; } = new();
+    public HealthOptions Health { get; init; } = new();
     public DrainOptions Drain { get; init; } = new();
     public TelemetryOptions Telemetry { get; init; } = new();
 

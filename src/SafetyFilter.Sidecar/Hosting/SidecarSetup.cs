@@ -5,7 +5,6 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using Grpc.AspNetCore.Server;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
-using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Logging.Console;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
@@ -58,7 +57,7 @@ internal static class SidecarSetup
         var filter = app.MapGrpcService<FilterService>();
         filter.Add(admission.Guard);
         filter.KeepTo(ListenerRole.Filter);
-        app.MapGrpcHealthChecksService().KeepTo(ListenerRole.Filter | ListenerRole.Operations);
+        app.MapGrpcService<HealthService>().KeepTo(ListenerRole.Filter | ListenerRole.Operations);
 
         // On the filter's listeners too, where it says which are its own.
         app.MapGrpcService<OperationsService>().KeepTo(ListenerRole.Filter | ListenerRole.Operations);
@@ -194,18 +193,9 @@ internal static class SidecarSetup
         services.AddSingleton<StatusReader>();
         services.AddSingleton<OperationsService>();
         services.AddSingleton<FilterService>();
-        services.AddGrpcHealthChecks(static health =>
-        {
-            health.Services.Map("", static _ => true);
-            health.Services.Map(FilterServiceDefinition.Descriptor.FullName, static _ => true);
-        }).AddCheck<ServingHealth>("serving");
-
-        // Check asks on every call; this is how soon Watch hears of a change.
-        services.Configure<HealthCheckPublisherOptions>(static publisher =>
-        {
-            publisher.Delay = TimeSpan.Zero;
-            publisher.Period = TimeSpan.FromSeconds(1);
-        });
+        services.AddSingleton(options.Health);
+        services.AddSingleton<ServingHealth>();
+        services.AddSingleton<HealthService>();
 
         // A corrupt compressed message would end as UNKNOWN inside grpc-dotnet, and on a local hop compression only costs.
         // After grpc's own set-up, which would fill an empty list again.
