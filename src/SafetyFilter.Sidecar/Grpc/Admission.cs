@@ -1,5 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Text;
+using Grpc.AspNetCore.Server;
+using Grpc.Core;
 using SafetyFilter.Admission;
 using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
@@ -50,24 +52,15 @@ internal sealed class Admission : IDisposable
     public (int InFlight, int Places, int Waiting, long Refused, long ServedByFailMode) Read() =>
         (_gate.InFlight, _gate.Places, _gate.Waiting, Volatile.Read(ref _refusedTotal), Volatile.Read(ref _servedTotal));
 
-    /// <summary>Middleware round unary calls of the filter: refuses those that would not get a place, before their body is read.</summary>
-    public Task Guard(HttpContext http, RequestDelegate next)
+    /// <summary>Puts the look before the body in front of a unary method: calls that would not get a place are refused there.</summary>
+    /// <remarks>In front of the endpoint and not of a path: routing finds it by other spellings too (case, a slash at the end).</remarks>
+    public void Guard(EndpointBuilder endpoint)
     {
-        var reason = Look(http, out var surface);
-        if (reason == ShedReason.None)
+        if (endpoint.Metadata.OfType<GrpcMethodMetadata>().Any(static method => method.Method.Type == MethodType.Unary))
         {
-            return PassAsync(http, next);
+            var next = endpoint.RequestDelegate!;
+            endpoint.RequestDelegate = http => Guard(http, next);
         }
-
-        Count(surface ?? UnknownSurface, reason, servedByFailMode: false);
-
-        // A response of trailers only: Kestrel ends the stream with it, whatever of the body is still to come.
-        var response = http.Response;
-        response.ContentType = "application/grpc";
-        response.Headers["grpc-status"] = ResourceExhausted;
-        response.Headers["grpc-message"] = Refusal.Overloaded.Message;
-        response.Headers[PushbackTrailer] = "-1";
-        return Task.CompletedTask;
     }
 
     /// <summary>Notes how long a request has waited before its handler began.</summary>
@@ -90,16 +83,31 @@ internal sealed class Admission : IDisposable
     }
 
     /// <summary>Waits for a place, no longer than there is a use for it.</summary>
-    public async ValueTask<(ShedReason Reason, long Entered)> Enter(Decision decision, DateTime deadline)
+    /// <param name="decision">Of the request; gets the time that it waited.</param>
+    /// <param name="deadline">When its caller stops waiting.</param>
+    /// <param name="gone">That the caller has gone, or its deadline is over.</param>
+    public async ValueTask<Turn> Enter(Decision decision, DateTime deadline, CancellationToken gone)
     {
         var came = _time.GetTimestamp();
         var patience = Patience(decision, deadline);
-        var reason = patience < TimeSpan.Zero
-            ? ShedReason.NoTime
-            : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience);
-        var entered = _time.GetTimestamp();
-        decision.QueueMicros += (uint)_time.GetElapsedTime(came, entered).TotalMicroseconds;
-        return (reason, entered);
+        var turn = patience < TimeSpan.Zero
+            ? new Turn(ShedReason.NoTime, 0)
+            : await _gate.Enter(PolicyOf(decision.Batch)?.Priority ?? SurfacePriority.Normal, patience, gone);
+
+        // To here and not to when the place was given: until its thread comes, a request waits.
+        decision.QueueMicros += (uint)_time.GetElapsedTime(came).TotalMicroseconds;
+        if (!gone.IsCancellationRequested)
+        {
+            return turn;
+        }
+
+        if (turn.Reason == ShedReason.None)
+        {
+            Leave(turn.Entered);
+        }
+
+        // gRPC cancels at the deadline as well: that one has run out in our line is our doing and not the caller's.
+        return new Turn(deadline > _time.GetUtcNow().UtcDateTime ? ShedReason.CallerGone : ShedReason.WaitedTooLong, 0);
     }
 
     public void Leave(long entered) => _gate.Leave(entered);
@@ -117,6 +125,25 @@ internal sealed class Admission : IDisposable
         Count(PolicyOf(decision.Batch)?.Surface ?? UnknownSurface, reason, servedByFailMode);
 
     public void Dispose() => _gate.Dispose();
+
+    private Task Guard(HttpContext http, RequestDelegate next)
+    {
+        var reason = Look(http, out var surface);
+        if (reason == ShedReason.None)
+        {
+            return PassAsync(http, next);
+        }
+
+        Count(surface ?? UnknownSurface, reason, servedByFailMode: false);
+
+        // A response of trailers only: Kestrel ends the stream with it, whatever of the body is still to come.
+        var response = http.Response;
+        response.ContentType = "application/grpc";
+        response.Headers["grpc-status"] = ResourceExhausted;
+        response.Headers["grpc-message"] = Refusal.Overloaded.Message;
+        response.Headers[PushbackTrailer] = "-1";
+        return Task.CompletedTask;
+    }
 
     private async Task PassAsync(HttpContext http, RequestDelegate next)
     {

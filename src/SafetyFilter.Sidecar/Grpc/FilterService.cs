@@ -31,7 +31,7 @@ internal sealed partial class FilterService(
             var deadline = admission.Arrived(call.Decision, context.Deadline);
             if (!admission.TryEnter(deadline, out var entered))
             {
-                return FilterAfterWaiting(call, deadline);
+                return FilterAfterWaiting(call, deadline, context.CancellationToken);
             }
 
             refusal = DecideAndLeave(call, deadline, entered, out receipt);
@@ -64,13 +64,19 @@ internal sealed partial class FilterService(
                     }
                     else
                     {
-                        (refusal, receipt) = await DecideAfterWaiting(call, context.Deadline);
+                        (refusal, receipt) = await DecideAfterWaiting(call, context.Deadline, context.CancellationToken);
                     }
                 }
 
                 if (refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt))
                 {
                     (refusal, receipt) = await Confirm(call, receipt);
+                }
+
+                if (refusal?.Kind == RefusalKind.CallerGone)
+                {
+                    call.Release();
+                    return;
                 }
 
                 WriteStreamReply(call, refusal, receipt);
@@ -120,21 +126,28 @@ internal sealed partial class FilterService(
         }
     }
 
-    private async Task<FilterCall> FilterAfterWaiting(FilterCall call, DateTime deadline)
+    private async Task<FilterCall> FilterAfterWaiting(FilterCall call, DateTime deadline, CancellationToken gone)
     {
-        var (refusal, receipt) = await DecideAfterWaiting(call, deadline);
+        var (refusal, receipt) = await DecideAfterWaiting(call, deadline, gone);
         return refusal is null && FilterEngine.IsUnconfirmed(call.Decision, receipt)
             ? await ReplyConfirmed(call, receipt)
             : Reply(call, refusal, receipt);
     }
 
-    private async ValueTask<(Refusal? Refusal, LedgerReceipt Receipt)> DecideAfterWaiting(FilterCall call, DateTime deadline)
+    private async ValueTask<(Refusal? Refusal, LedgerReceipt Receipt)> DecideAfterWaiting(
+        FilterCall call, DateTime deadline, CancellationToken gone)
     {
         LedgerReceipt receipt = default;
-        var (reason, entered) = await admission.Enter(call.Decision, deadline);
+        var (reason, entered) = await admission.Enter(call.Decision, deadline, gone);
         if (reason == ShedReason.None)
         {
             return (DecideAndLeave(call, deadline, entered, out receipt), receipt);
+        }
+
+        if (reason == ShedReason.CallerGone)
+        {
+            metrics.Refused(RefusalKind.CallerGone);
+            return (Refusal.CallerGone, receipt);
         }
 
         var refusal = admission.Shed(call.Decision, deadline);
@@ -258,6 +271,7 @@ internal sealed partial class FilterService(
         RefusalKind.PurposeNotAllowed => StatusCode.PermissionDenied,
         RefusalKind.TooLarge or RefusalKind.Overloaded => StatusCode.ResourceExhausted,
         RefusalKind.Internal => StatusCode.Internal,
+        RefusalKind.CallerGone => StatusCode.Cancelled,
         _ => StatusCode.Unavailable,
     };
 

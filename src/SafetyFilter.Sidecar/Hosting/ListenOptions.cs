@@ -8,19 +8,19 @@ internal sealed class ListenOptions
     // sockaddr_un holds 108 bytes with the terminating zero.
     private const int LongestSocketPath = 107;
 
-    /// <summary>Path of the Unix domain socket for gRPC. Default empty: none. The cheapest way for a ranker on the same machine.</summary>
+    /// <summary>Path of the Unix domain socket for gRPC. The cheapest way for a ranker on the same machine. Default empty: none, since where that one can reach it differs.</summary>
     public string UnixSocket { get; set; } = "";
 
-    /// <summary>Permissions of the socket, octal. Default 660: owner and group may connect.</summary>
+    /// <summary>Permissions of the socket, octal. Default 660: owner and group may connect, for a ranker runs as another user.</summary>
     public string UnixSocketMode { get; set; } = "660";
 
-    /// <summary>host:port for gRPC without TLS (h2c), or empty for none. Default loopback; port 0 takes a free one.</summary>
+    /// <summary>host:port for gRPC without TLS (h2c), or empty for none. Default loopback, because there is no TLS; the port is chosen. Port 0 takes a free one.</summary>
     public string Tcp { get; set; } = "127.0.0.1:5600";
 
-    /// <summary>host:port for the Prometheus endpoint /metrics over HTTP/1.1, or empty for none. Default loopback.</summary>
+    /// <summary>host:port for the Prometheus endpoint /metrics over HTTP/1.1, or empty for none. Default loopback, and the port that OpenTelemetry's exporters have for it.</summary>
     public string Metrics { get; set; } = "127.0.0.1:9464";
 
-    /// <summary>A file that is written with the bound addresses as JSON when the sidecar serves, and removed when it stops. Default empty: none.</summary>
+    /// <summary>A file that is written with the bound addresses as JSON when the sidecar serves, and removed when it stops. Default empty: none, as health says it too.</summary>
     public string ReadyFile { get; set; } = "";
 
     public UnixFileMode SocketMode => (UnixFileMode)Convert.ToInt32(UnixSocketMode, 8);

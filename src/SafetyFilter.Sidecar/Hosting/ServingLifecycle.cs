@@ -24,6 +24,7 @@ internal sealed partial class ServingLifecycle(
     ActivationLog activations,
     Grpc.OpenStreams streams,
     Admission.ShedReport shed,
+    Operations.DenialReport denials,
     IHostApplicationLifetime lifetime,
     TimeProvider time,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
@@ -56,16 +57,6 @@ internal sealed partial class ServingLifecycle(
     // The listeners are up now; loading on another thread lets them answer health checks.
     public Task StartedAsync(CancellationToken cancellationToken)
     {
-        if (options.Listen.UnixSocket.Length > 0)
-        {
-            File.SetUnixFileMode(options.Listen.UnixSocket, options.Listen.SocketMode);
-        }
-
-        if (options.Operations.UnixSocket.Length > 0)
-        {
-            File.SetUnixFileMode(options.Operations.UnixSocket, options.Operations.SocketMode);
-        }
-
         _loading = Task.Run(Load, CancellationToken.None);
         return Task.CompletedTask;
     }
@@ -98,6 +89,7 @@ internal sealed partial class ServingLifecycle(
     {
         serving.Swap(null);
         shed.Tell();
+        denials.TellAll();
         var left = ledger.Close(options.Drain.Flush);
         LedgerClosed(logger, ledger.Spool.LastSequence, left);
         if (ledger.Spool.DurableSequence < ledger.Spool.LastSequence)

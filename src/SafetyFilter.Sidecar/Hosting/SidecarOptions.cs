@@ -13,8 +13,13 @@ internal sealed class SidecarOptions
 {
     public ListenOptions Listen { get; init; } = new();
     public OperationsOptions Operations { get; init; } = new();
+
+    /// <summary>Default <c>models</c>: beside the program, where the build puts the reference bundles.</summary>
     public FolderOptions Models { get; init; } = new() { Folder = "models" };
+
+    /// <summary>Default <c>policies</c>: as the models.</summary>
     public FolderOptions Policies { get; init; } = new() { Folder = "policies" };
+
     public RequestLimits Limits { get; init; } = new();
     public AdmissionOptions Admission { get; init; } = new();
     public BreakerOptions Breaker { get; init; } = new();
@@ -22,6 +27,7 @@ internal sealed class SidecarOptions
     public LastKnownOptions LastKnown { get; init; } = new();
     public ReloadOptions Reload { get; init; } = new();
     public LedgerOptions Ledger { get; init; } = new();
+    public HealthOptions Health { get; init; } = new();
     public DrainOptions Drain { get; init; } = new();
     public TelemetryOptions Telemetry { get; init; } = new();
 
@@ -83,12 +89,13 @@ internal sealed class DrainOptions
     /// </summary>
     public TimeSpan Delay { get; set; } = TimeSpan.Zero;
 
-    /// <summary>How long requests in flight may still take, 0 to 5 min. Default 5 s, a thousand budgets.</summary>
+    /// <summary>How long requests in flight may still take, 0 to 5 min. Default 5 s: five times the largest budget there is.</summary>
     public TimeSpan Timeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
     /// How long Kafka may still take what it does not have, 0 to 5 min. Default 10 s; the rest stays in the spool for the
-    /// next run. Give the process the sum of the three before it is killed.
+    /// next run. Give the process the sum of the three before it is killed; with the defaults
+    /// that is half of the 30 s that Kubernetes gives.
     /// </summary>
     public TimeSpan Flush { get; set; } = TimeSpan.FromSeconds(10);
 
@@ -107,7 +114,7 @@ internal sealed class DrainOptions
 /// <summary>Section <c>Telemetry</c>.</summary>
 internal sealed class TelemetryOptions
 {
-    /// <summary>OTLP endpoint for metrics and traces, such as http://localhost:4317. Default empty: nothing is sent.</summary>
+    /// <summary>OTLP endpoint for metrics and traces, such as http://localhost:4317. Default empty: nothing is sent, since where a collector is differs.</summary>
     public string OtlpEndpoint { get; set; } = "";
 
     /// <summary>Share of requests without a sampled parent that are traced, 0 to 1. Default 0: the caller's choice is followed.</summary>

@@ -1,6 +1,5 @@
 using System.Collections.Frozen;
 using System.Diagnostics.Metrics;
-using System.Net;
 using System.Reflection;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -9,7 +8,6 @@ using Grpc.Health.V1;
 using Grpc.Reflection;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
-using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Logging.Console;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
@@ -46,6 +44,7 @@ internal static class SidecarSetup
         AddConsoleLog(builder);
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
         builder.Services.AddSingleton<IMemoryPoolFactory<byte>, TransportMemory>();
+        builder.WebHost.UseSockets(sockets => sockets.CreateBoundListenSocket = endPoint => SocketBinding.Bind(endPoint, options));
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(endpoints);
         builder.Services.AddSingleton(TimeProvider.System);
@@ -60,20 +59,18 @@ internal static class SidecarSetup
     public static void MapSidecar(this WebApplication app, SidecarOptions options)
     {
         var admission = app.Services.GetRequiredService<Grpc.Admission>();
-        var guarded = $"/{FilterServiceDefinition.Descriptor.FullName}/{nameof(FilterServiceDefinition.Base.Filter)}";
-        app.Use(next => http => http.Request.Path == guarded ? admission.Guard(http, next) : next(http));
-        app.MapGrpcService<FilterService>().Add(OperationsPeer.KeepOut);
-        app.MapGrpcHealthChecksService();
-        app.MapGrpcService<OperationsService>();
+        var filter = app.MapGrpcService<FilterService>();
+        filter.Add(admission.Guard);
+        filter.KeepTo(ListenerRole.Filter);
+        app.MapGrpcService<HealthService>().KeepTo(ListenerRole.Filter | ListenerRole.Operations);
+
+        // On the filter's listeners too, where it says which are its own.
+        app.MapGrpcService<OperationsService>().KeepTo(ListenerRole.Filter | ListenerRole.Operations);
+        app.MapPrometheusScrapingEndpoint().KeepTo(ListenerRole.Metrics);
         if (options.Reflection)
         {
-            app.MapGrpcService<ReflectionServiceImpl>().Add(OperationsPeer.KeepOut);
-            app.MapGrpcService<ReflectionV1ServiceImpl>().Add(OperationsPeer.KeepOut);
-        }
-
-        if (options.Listen.Metrics.Length > 0)
-        {
-            app.MapPrometheusScrapingEndpoint().Add(OperationsPeer.KeepOut);
+            app.MapGrpcService<ReflectionServiceImpl>().KeepTo(ListenerRole.Filter);
+            app.MapGrpcService<ReflectionV1ServiceImpl>().KeepTo(ListenerRole.Filter);
         }
     }
 
@@ -100,45 +97,37 @@ internal static class SidecarSetup
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30);
         if (options.Listen.UnixSocket.Length > 0)
         {
-            kestrel.ListenUnixSocket(options.Listen.UnixSocket, static listen => listen.Protocols = HttpProtocols.Http2);
+            kestrel.ListenUnixSocket(options.Listen.UnixSocket, static listen => Describe(listen, HttpProtocols.Http2, ListenerRole.Filter));
         }
 
         if (ListenOptions.TryParse(options.Listen.Tcp, out var tcp))
         {
-            endpoints.Tcp = Bind(kestrel, tcp, HttpProtocols.Http2);
+            kestrel.Listen(tcp, listen => endpoints.Tcp = Describe(listen, HttpProtocols.Http2, ListenerRole.Filter));
         }
 
         if (options.Operations.UnixSocket.Length > 0)
         {
-            kestrel.ListenUnixSocket(options.Operations.UnixSocket, static listen =>
-            {
-                listen.Protocols = HttpProtocols.Http2;
-                OperationsPeer.Mark(listen);
-            });
+            kestrel.ListenUnixSocket(
+                options.Operations.UnixSocket, static listen => OperationsPeer.Mark(Describe(listen, HttpProtocols.Http2, ListenerRole.Operations)));
         }
 
         if (ListenOptions.TryParse(options.Operations.Tcp, out var operations))
         {
-            endpoints.Operations = Bind(kestrel, operations, HttpProtocols.Http2);
-            OperationsPeer.Mark(endpoints.Operations);
+            kestrel.Listen(operations, listen => OperationsPeer.Mark(endpoints.Operations = Describe(listen, HttpProtocols.Http2, ListenerRole.Operations)));
         }
 
         if (ListenOptions.TryParse(options.Listen.Metrics, out var metrics))
         {
-            endpoints.Metrics = Bind(kestrel, metrics, HttpProtocols.Http1);
+            kestrel.Listen(metrics, listen => endpoints.Metrics = Describe(listen, HttpProtocols.Http1, ListenerRole.Metrics));
         }
     }
 
-    private static Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions Bind(
-        KestrelServerOptions kestrel, IPEndPoint endPoint, HttpProtocols protocols)
+    private static Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions Describe(
+        Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions listen, HttpProtocols protocols, ListenerRole role)
     {
-        Microsoft.AspNetCore.Server.Kestrel.Core.ListenOptions bound = null!;
-        kestrel.Listen(endPoint, listen =>
-        {
-            listen.Protocols = protocols;
-            bound = listen;
-        });
-        return bound;
+        listen.Protocols = protocols;
+        listen.Give(role);
+        return listen;
     }
 
     private static void AddEngine(IServiceCollection services, SidecarOptions options)
@@ -205,22 +194,14 @@ internal static class SidecarSetup
         });
         services.AddSingleton<OpenStreams>();
         services.AddSingleton(new AccessTokens(options.Operations.TokensFile));
+        services.AddSingleton<DenialReport>();
         services.AddSingleton<OperationsAccess>();
         services.AddSingleton<StatusReader>();
         services.AddSingleton<OperationsService>();
         services.AddSingleton<FilterService>();
-        services.AddGrpcHealthChecks(static health =>
-        {
-            health.Services.Map("", static _ => true);
-            health.Services.Map(FilterServiceDefinition.Descriptor.FullName, static _ => true);
-        }).AddCheck<ServingHealth>("serving");
-
-        // Check asks on every call; this is how soon Watch hears of a change.
-        services.Configure<HealthCheckPublisherOptions>(static publisher =>
-        {
-            publisher.Delay = TimeSpan.Zero;
-            publisher.Period = TimeSpan.FromSeconds(1);
-        });
+        services.AddSingleton(options.Health);
+        services.AddSingleton<ServingHealth>();
+        services.AddSingleton<HealthService>();
 
         // A corrupt compressed message would end as UNKNOWN inside grpc-dotnet, and on a local hop compression only costs.
         // After grpc's own set-up, which would fill an empty list again.

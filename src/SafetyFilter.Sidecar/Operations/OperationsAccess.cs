@@ -1,7 +1,5 @@
-using System.Collections.Concurrent;
 using Grpc.Core;
 using Grpc.Core.Interceptors;
-using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
 using SafetyFilter.Observability;
 
@@ -9,16 +7,11 @@ namespace SafetyFilter.Sidecar.Operations;
 
 /// <summary>Lets operators in: only over an operations listener, and there only those with the right. Who is turned away is recorded.</summary>
 internal sealed partial class OperationsAccess(
-    AccessTokens tokens, OperationsJournal journal, TimeProvider time, ILogger<OperationsAccess> logger) : Interceptor
+    AccessTokens tokens, DenialReport denials, ILogger<OperationsAccess> logger) : Interceptor
 {
     private const string Scheme = "Bearer ";
 
-    // Beyond it callers share a place, so that nobody grows the sidecar by calling from many addresses.
-    private const int MostCallers = 256;
-
     private static readonly object ActorKey = new();
-
-    private readonly ConcurrentDictionary<(SecurityEvent.Types.Kind Kind, string Caller), LogThrottle> _denials = new();
 
     /// <summary>Who calls, for records and logs. Only within a call that was let in.</summary>
     public static string ActorOf(ServerCallContext context) => (string)context.UserState[ActorKey];
@@ -62,13 +55,13 @@ internal sealed partial class OperationsAccess(
 
         if (known is not { } operatorOf)
         {
-            Deny(SecurityEvent.Types.Kind.Unauthenticated, caller, context.Method);
+            denials.Count(SecurityEvent.Types.Kind.Unauthenticated, caller, context.Method);
             throw new RpcException(new Status(StatusCode.Unauthenticated, "Operations over TCP need metadata 'authorization: Bearer TOKEN' with a token of Operations:TokensFile."));
         }
 
         if (operatorOf.Right < RightFor(context.Method))
         {
-            Deny(SecurityEvent.Types.Kind.PermissionDenied, operatorOf.Name, context.Method);
+            denials.Count(SecurityEvent.Types.Kind.PermissionDenied, operatorOf.Name, context.Method);
             throw new RpcException(new Status(
                 StatusCode.PermissionDenied, $"'{operatorOf.Name}' may read, and {context.Method} changes. Give the token the right 'change' in Operations:TokensFile."));
         }
@@ -82,27 +75,6 @@ internal sealed partial class OperationsAccess(
         nameof(OperationsService.GetStatus) or nameof(OperationsService.WatchStatus) or nameof(OperationsService.ListBreakers) or nameof(OperationsService.GetConfiguration) => OperationsRight.Read,
         _ => OperationsRight.Change,
     };
-
-    private void Deny(SecurityEvent.Types.Kind kind, string caller, string method)
-    {
-        var place = _denials.Count < MostCallers || _denials.ContainsKey((kind, caller)) ? caller : "others";
-        if (!_denials.GetOrAdd((kind, place), _ => new LogThrottle(time)).TryTake(out var unsaid))
-        {
-            return;
-        }
-
-        Denied(logger, kind, caller, method, unsaid);
-        if (journal.Denied(kind, caller, method, (ulong)unsaid + 1) is not AppendResult.Appended and var appended)
-        {
-            NotRecorded(logger, kind, caller, appended);
-        }
-    }
-
-    [LoggerMessage(EventIds.OperationsDenied, LogLevel.Warning, "Operations: {Kind}, '{Caller}' called {Method} ({Unsaid} more of the kind since the last line)")]
-    private static partial void Denied(ILogger logger, SecurityEvent.Types.Kind kind, string caller, string method, long unsaid);
-
-    [LoggerMessage(EventIds.OperationsNotRecorded, LogLevel.Warning, "The ledger has no room for the record of a denial ({Kind}, '{Caller}'): {Result}")]
-    private static partial void NotRecorded(ILogger logger, SecurityEvent.Types.Kind kind, string caller, AppendResult result);
 
     [LoggerMessage(EventIds.OperationsTokensUnreadable, LogLevel.Warning, "{Error}")]
     private static partial void TokensUnreadable(ILogger logger, string error);

@@ -6,10 +6,10 @@ namespace SafetyFilter.Sidecar.Operations;
 /// <summary>Where operators reach the sidecar. Section <c>Operations</c>.</summary>
 internal sealed class OperationsOptions
 {
-    /// <summary>Path of the Unix domain socket for operations. Default empty: none. Whoever may connect may do everything.</summary>
+    /// <summary>Path of the Unix domain socket for operations. Whoever may connect may do everything, so it is opened on purpose. Default empty: none.</summary>
     public string UnixSocket { get; set; } = "";
 
-    /// <summary>Permissions of the socket, octal. Default 600: only the sidecar's own user.</summary>
+    /// <summary>Permissions of the socket, octal. Default 600: only the sidecar's own user, who could change its files anyway.</summary>
     public string UnixSocketMode { get; set; } = "600";
 
     /// <summary>Loopback host:port for operations (h2c), or empty for none, which is the default. Needs <see cref="TokensFile"/>; port 0 takes a free one.</summary>

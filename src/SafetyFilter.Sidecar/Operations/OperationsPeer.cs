@@ -18,25 +18,6 @@ internal sealed record OperationsPeer(string? Name)
     /// <summary>Null on every other listener.</summary>
     public static OperationsPeer? Of(HttpContext http) => http.Features.Get<OperationsPeer>();
 
-    /// <summary>Keeps an endpoint off the operations listeners: who may see the status may not therefore have pages decided.</summary>
-    public static void KeepOut(EndpointBuilder endpoint)
-    {
-        var inner = endpoint.RequestDelegate!;
-        endpoint.RequestDelegate = http =>
-        {
-            if (Of(http) is null)
-            {
-                return inner(http);
-            }
-
-            // A gRPC answer without messages, by its trailers-only form.
-            http.Response.ContentType = "application/grpc";
-            http.Response.Headers["grpc-status"] = "12";
-            http.Response.Headers["grpc-message"] = "Only operations are served here.";
-            return Task.CompletedTask;
-        };
-    }
-
     private static string? NameOf(ConnectionContext connection)
     {
         if (connection.Features.Get<IConnectionSocketFeature>()?.Socket is not { AddressFamily: AddressFamily.Unix } socket)

@@ -141,6 +141,11 @@ internal sealed class StatusReader(
             status.Troubles.Add($"breaker of {breaker.Bundle} (group {breaker.Group}): {breaker.State}");
         }
 
+        foreach (var plan in serving.Current?.Plans.Where(static plan => plan is { IsDown: true, HasHard: true }) ?? [])
+        {
+            status.Troubles.Add($"surface {plan.Terms.Surface}: no classifier can be called, and as one is hard every candidate is blocked");
+        }
+
         foreach (var error in status.Reload.Errors)
         {
             status.Troubles.Add($"reload: {error}");

@@ -36,14 +36,20 @@ internal sealed partial class ReloadService(
     private const string ByFile = "file";
     private const string ByOperator = "rpc";
 
+    private static readonly Obstacle Stopping = new("The safety filter is stopping.", MayPass: false);
+
     private readonly SemaphoreSlim _oneAtATime = new(1);
-    private readonly ContentWatch _watch = new();
+    private readonly ContentWatch _watch = new(time);
     private volatile ReloadStatus _status = ReloadStatus.None;
 
     // Used while holding the semaphore.
     private LoadedServing? _loaded;
     private ReloadContent? _accepted;
     private string _pendingTold = "";
+    private string _failureTold = "";
+
+    // The content that was refused last and why, until something else is taken.
+    private string _refused = "";
     private string _refusalTold = "";
 
     public ReloadStatus Status => _status;
@@ -86,6 +92,7 @@ internal sealed partial class ReloadService(
             }
 
             content = ReloadContent.Read(files, settings.Options.Policies.FullPath);
+            _failureTold = "";
             if (_watch.IsDue(content.Fingerprint))
             {
                 Take(loaded, content, new Asked(ByFile, FileOwner.OfNewest(content.ChangedSince(_accepted)), IsDryRun: false, IsForced: false));
@@ -93,9 +100,14 @@ internal sealed partial class ReloadService(
         }
         catch (Exception error) when (error is not OperationCanceledException)
         {
-            // Whatever it is: what serves goes on, and the next edit is tried again.
+            // Whatever it is: what serves goes on, and the next edit is tried again. Where the files cannot even be looked at, that is the
+            // same at each look, and told once.
             _watch.Take(content?.Fingerprint ?? "");
-            Failed(logger, error);
+            if (content is not null || error.Message != _failureTold)
+            {
+                _failureTold = error.Message;
+                Failed(logger, error);
+            }
         }
         finally
         {
@@ -141,12 +153,15 @@ internal sealed partial class ReloadService(
             return new ReloadResult(Accepted: true, isChange, [], differences, effect);
         }
 
-        if (isChange && Activate(before, loader.Next(before, policies, change.Options, ConfigRevision(change)), change, differences, effect, asked) is { } error)
+        if (isChange && Activate(before, loader.Next(before, policies, change.Options, ConfigRevision(change)), change, differences, effect, asked) is { } obstacle)
         {
-            var refused = Refuse(before, content, asked, [error], differences, effect, policies);
+            var refused = Refuse(before, content, asked, [obstacle.Error], differences, effect, policies);
+            if (obstacle.MayPass)
+            {
+                // Nothing is wrong with the files.
+                _watch.Postpone(content.Fingerprint);
+            }
 
-            // Nothing is wrong with the files: it is tried again until the ledger has room.
-            _watch.Forget();
             return refused;
         }
 
@@ -155,7 +170,7 @@ internal sealed partial class ReloadService(
     }
 
     /// <returns>Null when it is in effect, whole; otherwise why it is not, at all.</returns>
-    private string? Activate(
+    private Obstacle? Activate(
         LoadedServing before, LoadedServing after, SettingsChange change, ImmutableArray<ReloadDifference> differences, ChangeEffect? effect, Asked asked)
     {
         try
@@ -164,12 +179,13 @@ internal sealed partial class ReloadService(
         }
         catch (LedgerException error)
         {
-            return error.Message;
+            // A key file, which nobody watches.
+            return new Obstacle(error.Message, MayPass: true);
         }
 
         if (serving.Current != before.Snapshot)
         {
-            return "The safety filter is stopping.";
+            return Stopping;
         }
 
         archive.KeepPolicies(after.Snapshot);
@@ -178,7 +194,8 @@ internal sealed partial class ReloadService(
         var appended = journal.Changed(record);
         if (appended != AppendResult.Appended)
         {
-            return $"The ledger does not take the record of the change ({appended}). Free space for the spool.";
+            var remedy = appended == AppendResult.TooLarge ? "Change less at once, or raise Ledger:Spool:MaxRecordBytes." : "Free space for the spool.";
+            return new Obstacle($"The ledger does not take the record of the change ({appended}). {remedy}", MayPass: appended is AppendResult.Unavailable or AppendResult.Late);
         }
 
         foreach (var policy in after.Policies.Policies)
@@ -194,7 +211,7 @@ internal sealed partial class ReloadService(
         breakers.Commit(after.Snapshot.Breakers!);
         if (!serving.TryReplace(before.Snapshot, after.Snapshot))
         {
-            return "The safety filter is stopping.";
+            return Stopping;
         }
 
         Volatile.Write(ref _loaded, after);
@@ -211,7 +228,7 @@ internal sealed partial class ReloadService(
     {
         _watch.Take(content.Fingerprint);
         _accepted = content;
-        _refusalTold = "";
+        (_refused, _refusalTold) = ("", "");
         settings.Commit(change);
         var pending = settings.Pending;
         _status = _status with { Errors = [], Pending = pending };
@@ -249,26 +266,37 @@ internal sealed partial class ReloadService(
         }
 
         _watch.Take(content.Fingerprint);
-        if (asked.Source == ByFile && content.Fingerprint + string.Join('\n', errors) is var told)
+        _status = _status with { Errors = result.Errors };
+        var isRetry = asked.Source == ByFile && content.Fingerprint == _refused;
+        var why = string.Join('\n', errors);
+        if (!isRetry || why != _refusalTold)
         {
-            if (told == _refusalTold)
+            foreach (var error in errors)
             {
-                return result;
+                Refused(logger, asked.Actor, asked.Source, error);
             }
-
-            _refusalTold = told;
         }
 
-        _status = _status with { Refused = _status.Refused + 1, LastRefused = time.GetUtcNow(), Errors = result.Errors };
-        metrics.Reloaded(accepted: false, asked.Source);
-        foreach (var error in errors)
+        (_refused, _refusalTold) = (content.Fingerprint, why);
+        if (isRetry)
         {
-            Refused(logger, asked.Actor, asked.Source, error);
+            // The same content has its record already: nobody asked for it again.
+            return result;
         }
 
+        _status = _status with { Refused = _status.Refused + 1, LastRefused = time.GetUtcNow() };
+        metrics.Reloaded(accepted: false, asked.Source);
         var record = Describe(asked, Change.Types.Outcome.Refused, errors, differences, effect, before);
         record.PoliciesAfter = policies?.Revision ?? "";
-        if (journal.Changed(record) is not AppendResult.Appended and var appended)
+        var appended = journal.Changed(record);
+        if (appended == AppendResult.TooLarge)
+        {
+            // What was to change is long; that it was refused, and why, is what must not be missing.
+            record.Differences.Clear();
+            appended = journal.Changed(record);
+        }
+
+        if (appended != AppendResult.Appended)
         {
             NotRecorded(logger, "", appended);
         }
@@ -368,6 +396,10 @@ internal sealed partial class ReloadService(
 
     [LoggerMessage(EventIds.ReloadFailed, LogLevel.Error, "Looking for changed policies and settings failed, which is the sidecar's own mistake; what serves goes on")]
     private static partial void Failed(ILogger logger, Exception error);
+
+    /// <summary>Why a change that is right in itself cannot take effect.</summary>
+    /// <param name="MayPass">Whether that may change without an edit of the files.</param>
+    private readonly record struct Obstacle(string Error, bool MayPass);
 
     private readonly record struct Asked(string Source, string Actor, bool IsDryRun, bool IsForced);
 }

@@ -3,6 +3,11 @@ using SafetyFilter.Decisions;
 
 namespace SafetyFilter.Admission;
 
+/// <summary>How waiting for a place ended.</summary>
+/// <param name="Reason">Why there is none.</param>
+/// <param name="Entered">The timestamp from which the request holds its place, when it has one.</param>
+internal readonly record struct Turn(ShedReason Reason, long Entered);
+
 /// <summary>
 /// A fixed number of places, and a short line before them. A request is turned away when it comes if it would not be its turn in
 /// time, by how long requests took of late; what waits leaves when its time is up. Thread-safe.
@@ -59,7 +64,8 @@ internal sealed class AdmissionGate : IDisposable
     /// <summary>Waits for a place. <see cref="ShedReason.None"/>: it has one, to be given back by <see cref="Leave"/>.</summary>
     /// <param name="priority">Higher ones go first, and take the last place in a full line from lower ones.</param>
     /// <param name="patience">How long it may wait.</param>
-    public ValueTask<ShedReason> Enter(SurfacePriority priority, TimeSpan patience)
+    /// <param name="gone">That it need not wait any more: it leaves the line at once.</param>
+    public ValueTask<Turn> Enter(SurfacePriority priority, TimeSpan patience, CancellationToken gone = default)
     {
         Waiter? displaced = null;
         Waiter waiter;
@@ -70,14 +76,14 @@ internal sealed class AdmissionGate : IDisposable
             if (_waiting == 1 && TryTake())
             {
                 Interlocked.Decrement(ref _waiting);
-                return ValueTask.FromResult(ShedReason.None);
+                return ValueTask.FromResult(new Turn(ShedReason.None, _time.GetTimestamp()));
             }
 
             var reason = Judge(Ahead(priority), patience);
             if (reason != ShedReason.None)
             {
                 Interlocked.Decrement(ref _waiting);
-                return ValueTask.FromResult(reason);
+                return ValueTask.FromResult(new Turn(reason, 0));
             }
 
             if (_waiting > _line.Length)
@@ -95,12 +101,15 @@ internal sealed class AdmissionGate : IDisposable
             }
         }
 
-        displaced?.End(ShedReason.Displaced);
+        displaced?.End(new Turn(ShedReason.Displaced, 0));
+
+        // Outside the lock: a caller that has gone already leaves here and now.
+        waiter.LeaveWhen(gone);
         return waiter.Task;
     }
 
     /// <summary>Gives a place back.</summary>
-    /// <param name="entered">The timestamp at which it was taken.</param>
+    /// <param name="entered">The timestamp at which it was taken, or given: until its holder runs, nobody else has it either.</param>
     public void Leave(long entered)
     {
         var took = _time.GetTimestamp() - entered;
@@ -162,28 +171,44 @@ internal sealed class AdmissionGate : IDisposable
         while (true)
         {
             Waiter next;
-            var reason = ShedReason.None;
+            Turn turn;
             lock (_gate)
             {
+                var now = _time.GetTimestamp();
                 if (_line[0] is not { } first)
                 {
                     return;
                 }
 
-                if (first.Until <= _time.GetTimestamp())
-                {
-                    reason = ShedReason.WaitedTooLong;
-                }
-                else if (!TryTake())
+                var isLate = first.Until <= now;
+                if (!isLate && !TryTake())
                 {
                     return;
                 }
 
+                turn = new Turn(isLate ? ShedReason.WaitedTooLong : ShedReason.None, now);
                 next = RemoveAt_NeedsLock(0);
             }
 
-            next.End(reason);
+            next.End(turn);
         }
+    }
+
+    private void Abandon(Waiter waiter)
+    {
+        lock (_gate)
+        {
+            var at = Array.IndexOf(_line, waiter, 0, _waiting);
+            if (at < 0)
+            {
+                // Its wait is over already, and whoever awaits it looks whether there is still somebody to answer.
+                return;
+            }
+
+            RemoveAt_NeedsLock(at);
+        }
+
+        waiter.End(new Turn(ShedReason.CallerGone, 0));
     }
 
     // Those at the front are seen to whenever a place is given back; this is for when none is for long, and for those behind.
@@ -220,7 +245,7 @@ internal sealed class AdmissionGate : IDisposable
                 }
             }
 
-            late.End(ShedReason.WaitedTooLong);
+            late.End(new Turn(ShedReason.WaitedTooLong, 0));
         }
     }
 
@@ -263,10 +288,12 @@ internal sealed class AdmissionGate : IDisposable
     private long ToTicks(TimeSpan time) => (long)(time.TotalSeconds * _time.TimestampFrequency);
 
     /// <summary>One in line. Used again once its awaiter has heard how it ended.</summary>
-    private sealed class Waiter(AdmissionGate gate) : IValueTaskSource<ShedReason>
+    private sealed class Waiter(AdmissionGate gate) : IValueTaskSource<Turn>
     {
         // Never on the thread that gives a place back: it has an answer to write.
-        private ManualResetValueTaskSourceCore<ShedReason> _end = new() { RunContinuationsAsynchronously = true };
+        private ManualResetValueTaskSourceCore<Turn> _end = new() { RunContinuationsAsynchronously = true };
+
+        private CancellationTokenRegistration _leaving;
 
         public SurfacePriority Priority { get; set; }
 
@@ -274,21 +301,28 @@ internal sealed class AdmissionGate : IDisposable
 
         public Waiter? NextFree { get; set; }
 
-        public ValueTask<ShedReason> Task => new(this, _end.Version);
+        public ValueTask<Turn> Task => new(this, _end.Version);
 
-        public void End(ShedReason reason) => _end.SetResult(reason);
+        public void LeaveWhen(CancellationToken gone) =>
+            _leaving = gone.UnsafeRegister(static waiter => ((Waiter)waiter!).Abandon(), this);
 
-        public ShedReason GetResult(short token)
+        public void End(Turn turn) => _end.SetResult(turn);
+
+        public Turn GetResult(short token)
         {
-            var reason = _end.GetResult(token);
+            // Waits for an abandoning that is under way: it must not meet the next one who waits in this object's place.
+            _leaving.Dispose();
+            var turn = _end.GetResult(token);
             _end.Reset();
             gate.Return(this);
-            return reason;
+            return turn;
         }
 
         public ValueTaskSourceStatus GetStatus(short token) => _end.GetStatus(token);
 
         public void OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
             _end.OnCompleted(continuation, state, token, flags);
+
+        private void Abandon() => gate.Abandon(this);
     }
 }

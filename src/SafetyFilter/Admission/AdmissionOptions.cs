@@ -21,7 +21,8 @@ internal sealed class AdmissionOptions
     public int MaxWaiting { get; set; }
 
     /// <summary>
-    /// Requests inside at a time, whether they are being read, wait or are worked on, 1 to 100000. Default 1024. Each holds its message, so
+    /// Requests inside at a time, whether they are being read, wait or are worked on, 1 to 100000. Default 1024, chosen: 100 MiB with messages
+    /// of 100 KiB, and ten connections full of streams. Each holds its message, so
     /// this times <c>Limits:MaxMessageBytes</c> (twice that, while it is read) bounds the memory of requests.
     /// </summary>
     public int MaxRequests { get; set; } = 1024;

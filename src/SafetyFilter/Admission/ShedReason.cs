@@ -17,4 +17,7 @@ internal enum ShedReason : byte
 
     /// <summary>It had a place in the line, which one of a higher priority took.</summary>
     Displaced = 4,
+
+    /// <summary>Its caller went while it waited. Nobody was turned away.</summary>
+    CallerGone = 5,
 }

@@ -57,6 +57,9 @@ internal sealed class BreakerGate(string bundle, string group, BreakerEvents eve
             ? TimeSpan.FromSeconds((double)left / time.TimestampFrequency)
             : TimeSpan.Zero;
 
+    /// <summary>Whether it turns every call away, until its break is over or an operator closes it. Looking counts nothing.</summary>
+    public bool IsShut => _state == BreakerState.Isolated || BreakLeft > TimeSpan.Zero;
+
     public long Calls => Volatile.Read(ref _calls);
 
     public long Failures => Volatile.Read(ref _failures);

@@ -5,7 +5,7 @@ internal sealed class BreakerOptions : BreakerThresholds
 {
     private static readonly BreakerOverride NothingOwn = new();
 
-    /// <summary>Thresholds of single bundles, by bundle name. What one does not set it takes from the section itself.</summary>
+    /// <summary>Thresholds of single bundles, by bundle name. What one does not set it takes from the section itself. Default: none has its own.</summary>
     public Dictionary<string, BreakerOverride> Bundles { get; init; } = new(StringComparer.Ordinal);
 
     public BreakerThresholds For(string bundle) => Bundles.GetValueOrDefault(bundle, NothingOwn).Over(this);
@@ -40,14 +40,14 @@ internal class BreakerThresholds
 
     /// <summary>
     /// Share of failed calls within <see cref="SamplingDuration"/> that opens the breaker, in (0, 1]. Default 0.5: half
-    /// of the pages without scores is a broken classifier, not a flaky one.
+    /// of the pages without scores is a broken classifier, not a flaky one. Polly's own is 0.1.
     /// </summary>
     public double FailureRatio { get; set; } = 0.5;
 
-    /// <summary>Calls within <see cref="SamplingDuration"/> below which it never opens, at least 2. Default 20.</summary>
+    /// <summary>Calls within <see cref="SamplingDuration"/> below which it never opens, at least 2. Default 20: fewer let one failure be 5 % and more. Polly's 100 is never reached at 10 requests/s.</summary>
     public int MinimumThroughput { get; set; } = 20;
 
-    /// <summary>The window, 0.5 s to 1 day. Default 10 s: at 100 requests/s and more it reacts within a second.</summary>
+    /// <summary>The window, 0.5 s to 1 day. Default 10 s: at 100 requests/s and more a model that fails outright opens it within a second. Polly's own is 30 s.</summary>
     public TimeSpan SamplingDuration { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>How long it stays open before one call may try again, 0.5 s to 1 day. Default 5 s, as Polly's.</summary>

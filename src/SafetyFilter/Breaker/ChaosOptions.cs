@@ -5,12 +5,13 @@ namespace SafetyFilter.Breaker;
 /// <summary>Faults injected on purpose into named bundles, to try fail modes out. Section <c>Chaos</c>.</summary>
 internal sealed class ChaosOptions
 {
-    /// <summary>Default false. True is refused in the Production environment unless <see cref="AllowInProduction"/>.</summary>
+    /// <summary>Default false: it breaks things. True is refused in the Production environment unless <see cref="AllowInProduction"/>.</summary>
     public bool Enabled { get; set; }
 
-    /// <summary>Default false.</summary>
+    /// <summary>Default false: it would break things for somebody.</summary>
     public bool AllowInProduction { get; set; }
 
+    /// <summary>By bundle name. Default: none.</summary>
     public Dictionary<string, BundleChaos> Bundles { get; init; } = new(StringComparer.Ordinal);
 
     public BundleChaos? For(string bundle) => Enabled ? Bundles.GetValueOrDefault(bundle) : null;
@@ -48,6 +49,7 @@ internal sealed class ChaosOptions
     }
 }
 
+/// <summary>What is broken of one bundle. Every default is 0: one kind of fault is tried at a time.</summary>
 internal sealed class BundleChaos
 {
     /// <summary>Share of calls that fail as if the model had thrown. Default 0.</summary>

@@ -77,7 +77,7 @@ internal sealed class GuardedBundle
     /// <param name="into">Sized for the batch.</param>
     /// <param name="rows">For each classifier of the bundle its row, or -1.</param>
     /// <param name="limit">What is left of the budget. A run that overruns a caller's deadline does not count at all; one that
-    /// was cut for another limit counts only if it was slow by then.</param>
+    /// was cut for another limit counts as slow if it was slow by then or the limit <see cref="RunLimit.Condemns"/> it, and else not at all.</param>
     public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, RunLimit limit = default)
     {
         if (_bundle.Refuses(batch) is not FailureKind.None and var refused)
@@ -181,9 +181,11 @@ internal sealed class GuardedBundle
             outcome = new ScoringOutcome(FailureKind.Error, 0, error);
         }
 
+        // A run that is cut has had its whole limit, and at least a millisecond: how much more it would have taken nobody knows.
         var took = _time.GetTimestamp() - started;
-        var isSlow = _slowTicks > 0 && took * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates);
         var isCut = outcome.Failure == FailureKind.OverBudget;
+        var isSlow = _slowTicks > 0
+            && (took * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates) || (isCut && limit.Condemns(candidates, PageOfSlowCall)));
         var saysNothing = limit.IsCallers ? isCut || took > limit.Micros * 1e-6 * _time.TimestampFrequency : isCut && !isSlow;
         return new Call(outcome, isSlow) { SaysNothing = saysNothing };
     }

@@ -29,6 +29,9 @@ internal enum RefusalKind : byte
 
     /// <summary>More was asked than can be answered in time.</summary>
     Overloaded = 9,
+
+    /// <summary>The caller went before its turn came: there is nobody to decide for.</summary>
+    CallerGone = 10,
 }
 
 /// <summary>A refusal in words for the caller: names the field, the value and the remedy.</summary>
@@ -37,4 +40,7 @@ internal sealed record Refusal(RefusalKind Kind, string Message)
     /// <summary>Of a request that there was no place for.</summary>
     public static Refusal Overloaded { get; } = new(
         RefusalKind.Overloaded, "The safety filter is busier than it can answer in time. Apply the ranker's own fail mode and do not retry.");
+
+    /// <summary>Of a request whose caller has gone. Hardly ever read.</summary>
+    public static Refusal CallerGone { get; } = new(RefusalKind.CallerGone, "The caller cancelled the request or went away before its turn came.");
 }

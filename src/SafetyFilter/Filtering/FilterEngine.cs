@@ -252,7 +252,7 @@ internal sealed partial class FilterEngine(
                 continue;
             }
 
-            var limit = new RunLimit(left, decision.BudgetBound == BudgetBound.Deadline, watchdog);
+            var limit = new RunLimit(left, decision.BudgetBound == BudgetBound.Deadline, watchdog, decision.BudgetMicros);
             var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows, limit);
             var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
             if (ran && breaker == BreakerState.Open)

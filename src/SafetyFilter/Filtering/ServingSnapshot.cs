@@ -27,6 +27,12 @@ internal sealed class ServingSnapshot
     /// <summary>Whether any surface is served by fail mode under overload.</summary>
     public bool AnyServesWhenShed { get; }
 
+    /// <summary>Whether a surface has a classifier that blocks whatever it has no score for.</summary>
+    public bool HasHard => Plans.Any(static plan => plan.HasHard);
+
+    /// <summary>Whether no classifier of any surface can be called now. Not for requests: it looks at every breaker.</summary>
+    public bool IsDown => Plans.All(static plan => plan.IsDown);
+
     public IEnumerable<SurfacePlan> Plans => _plans.Values;
 
     /// <summary>What it is bound to, to be committed when it begins to serve; null when it never serves.</summary>

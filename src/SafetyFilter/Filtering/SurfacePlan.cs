@@ -23,6 +23,12 @@ internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, Imm
 
     /// <summary>Null when no classifier falls back on remembered scores: then nothing is remembered either.</summary>
     public LastKnownRows? LastKnown { get; } = lastKnown;
+
+    /// <summary>Whether a classifier blocks whatever it has no score for.</summary>
+    public bool HasHard { get; } = policy.Classifiers.Any(static classifier => classifier.Hard);
+
+    /// <summary>Whether no classifier can be called now. Not for requests: it looks at every breaker.</summary>
+    public bool IsDown => !Steps.IsEmpty && Steps.All(static step => step.Bundle.Gate.IsShut);
 }
 
 /// <summary>One bundle to run, and where its scores go.</summary>

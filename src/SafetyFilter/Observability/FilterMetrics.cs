@@ -129,6 +129,7 @@ internal sealed class FilterMetrics(Meter meter)
         RefusalKind.Internal => "internal",
         RefusalKind.ClassifiersDown => "classifiers_down",
         RefusalKind.Overloaded => "overloaded",
+        RefusalKind.CallerGone => "caller_gone",
         _ => "unavailable",
     };
 

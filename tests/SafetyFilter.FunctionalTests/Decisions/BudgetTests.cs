@@ -63,6 +63,47 @@ public sealed class BudgetTests
         }
     }
 
+    [Fact]
+    public async Task Filter_HungModelOnTheDefaultBudget_OpensItsBreakerThoughEachRunIsCutBeforeItIsSlow()
+    {
+        var folder = Directory.CreateTempSubdirectory("sf-hung-");
+        try
+        {
+            await File.WriteAllTextAsync(
+                Path.Combine(folder.FullName, "quick.yaml"),
+                Policy[..Policy.IndexOf("---", StringComparison.Ordinal)].Replace("budget_us: 20000", "budget_us: 1000", StringComparison.Ordinal),
+                TestContext.Current.CancellationToken);
+
+            // The breaker's defaults, but for a window that no machine is too slow for: most requests find the model too slow to be started.
+            await using var sidecar = await SidecarProcess.StartAsync(
+                ("Policies__Folder", folder.FullName),
+                ("Breaker__SlowCallMicros", "5000"),
+                ("Breaker__SamplingDuration", "01:00:00"),
+                ("Chaos__Enabled", "true"),
+                ("Chaos__Bundles__text-safety__LatencyRate", "1"),
+                ("Chaos__Bundles__text-safety__Latency", "00:01:00"));
+            using var wire = Wire.Tcp(sidecar);
+            var calls = 0;
+            FilterResponse response;
+            do
+            {
+                Assert.InRange(++calls, 1, 10_000);
+                response = await wire.FilterAsync(Wire.Page($"hung-{calls}", "hurried", "Ten quiet walks"));
+            }
+            while (response.Classifiers.Single(static one => one.Name == "text-safety/hate").Failure != V1.FailureKind.BreakerOpen);
+
+            TestContext.Current.SendDiagnosticMessage($"The breaker of a hung model opened after {calls} requests.");
+            var change = BreakerChange.Parser.ParseFrom(
+                SpoolRecords.Read(sidecar.Spool).Single(static record => record.Type == RecordType.BreakerChange).Bytes);
+            Assert.Equal(
+                ("text-safety", DecisionRecord.Types.BreakerState.Open, BreakerChange.Types.Reason.SlowCalls), (change.Bundle, change.State, change.Reason));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
     private static async Task OverrunDeadlinesAsync(SidecarProcess sidecar, Wire wire, int calls)
     {
         static bool IsOverrun(DecisionRecord record) => record.BudgetBound == DecisionRecord.Types.BudgetBound.Deadline

@@ -26,6 +26,7 @@ namespace SafetyFilter.FunctionalTests.Faults;
 /// Kafka down for long                 Kafka/KafkaOutageTests, Host/FullLedgerTests (until the spool is full)
 /// overload, refused                   Overload/ShedTests
 /// no time left to start, deadline     Decisions/BudgetTests
+/// all classifiers down, one hard      Host/HealthTests (the sidecar as a whole)
 /// break over, trials                  TrialTests (SafetyFilter.Tests)
 /// each kind of bad input              BadInput/BadInputTests
 /// unauthorised                        Operations/OperationsTests
@@ -83,6 +84,9 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
         AssertBreaker(breaker, row, failure);
         AssertChangesRecorded(sidecar, row, failure);
         await AssertHealthAsync(sidecar, breaker);
+        Assert.Equal(
+            mode == MatrixMode.Hard && failure.Breaker != BreakerState.Closed ? HealthCheckResponse.Types.ServingStatus.NotServing : HealthCheckResponse.Types.ServingStatus.Serving,
+            await HealthOfAsync(sidecar, "safetyfilter.v1.SafetyFilter/" + row.Surface));
         await AssertMeasuredAsync(sidecar, row, failure, mode);
     }
 
@@ -237,17 +241,19 @@ public sealed class FailureMatrixTests(FailureMatrix fixture) : IClassFixture<Fa
             (change.Reason, change.Cause, change.BreakMillis, change.Actor.StartsWith("uid ", StringComparison.Ordinal)));
     }
 
-    /// <summary>No failure of a classifier takes the sidecar out of service; operators are told of breakers that are not closed.</summary>
+    /// <summary>No failure of one surface's classifiers takes the sidecar out of service; operators are told of breakers that are not closed.</summary>
     private static async Task AssertHealthAsync(MatrixSidecar sidecar, BreakerStatus breaker)
     {
-        var health = await new Health.HealthClient(sidecar.Wire.Channel).CheckAsync(new HealthCheckRequest(), cancellationToken: Cancelled);
-        Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, health.Status);
+        Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, await HealthOfAsync(sidecar, ""));
         var status = await StatusAsync(sidecar);
         Assert.True(status.Serving);
         Assert.Equal(
             breaker.State == BreakerState.Closed ? [] : [$"breaker of {breaker.Bundle} (group {breaker.Group}): {breaker.State}"],
             status.Troubles.Where(trouble => trouble.Contains($"(group {breaker.Group})", StringComparison.Ordinal)));
     }
+
+    private static async Task<HealthCheckResponse.Types.ServingStatus> HealthOfAsync(MatrixSidecar sidecar, string service) =>
+        (await new Health.HealthClient(sidecar.Wire.Channel).CheckAsync(new HealthCheckRequest { Service = service }, cancellationToken: Cancelled)).Status;
 
     private static async Task AssertMeasuredAsync(MatrixSidecar sidecar, MatrixRow row, MatrixFailure failure, MatrixMode mode)
     {

@@ -4,6 +4,8 @@ using Google.Protobuf.Reflection;
 using Grpc.Core;
 using Grpc.Health.V1;
 using Grpc.Reflection.V1Alpha;
+using SafetyFilter.Operations.V1;
+using Stub = SafetyFilter.Operations.V1.Operations.OperationsClient;
 
 namespace SafetyFilter.FunctionalTests.Host;
 
@@ -114,6 +116,84 @@ public sealed partial class HealthTests
         var file = await ReflectAsync(wire, new ServerReflectionRequest { FileContainingSymbol = ServiceName });
         var described = FileDescriptorProto.Parser.ParseFrom(file.FileDescriptorResponse.FileDescriptorProto[0]);
         Assert.Equal(["Filter", "FilterStream"], Assert.Single(described.Service).Method.Select(static method => method.Name));
+    }
+
+    [Theory]
+    [InlineData("true", true)]
+    [InlineData("false", false)]
+    public async Task Check_NoClassifierCanBeCalledAndOneIsHard_IsNotServingIfSet(string setting, bool leaves)
+    {
+        var folder = Directory.CreateTempSubdirectory("sf-hard-");
+        try
+        {
+            foreach (var (surface, classifiers) in new[] { ("hard", "text-safety/hate: { fail: closed, hard: true }"), ("soft", "embedding-safety/hate: { fail: open }") })
+            {
+                await File.WriteAllTextAsync(
+                    Path.Combine(folder.FullName, surface + ".yaml"),
+                    $$"""
+                    policy: {{surface}}
+                    owner: tests
+                    surfaces: [{{surface}}]
+                    budget_us: 1000000
+                    classifiers: { {{classifiers}} }
+                    rules:
+                      - { id: block-hate, when: { score: {{classifiers[..classifiers.IndexOf(':', StringComparison.Ordinal)]}}, at_least: 0.9 }, action: block, reason: HATE }
+                    """,
+                    Cancelled);
+            }
+
+            var socket = Path.Combine(folder.FullName, "operations.sock");
+            await using var sidecar = await SidecarProcess.StartAsync(
+                ("Policies__Folder", folder.FullName), ("Operations__UnixSocket", socket), ("Health__NotServingWhenHardClassifierDown", setting));
+            using var wire = Wire.Tcp(sidecar);
+            using var operatorWire = Wire.Unix(socket);
+            var operations = new Stub(operatorWire.Channel);
+            var health = new Health.HealthClient(wire.Channel);
+            using var watch = health.Watch(new HealthCheckRequest { Service = ServiceName + "/hard" }, cancellationToken: Cancelled);
+            Assert.True(await watch.ResponseStream.MoveNext(Cancelled));
+            Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, watch.ResponseStream.Current.Status);
+            await AssertServingAsync(health, true, true, true, true);
+
+            // One surface has nothing left, and the sidecar has.
+            await operations.IsolateBreakerAsync(new BreakerRequest { Bundle = "text-safety" }, cancellationToken: Cancelled);
+            await AssertServingAsync(health, true, true, !leaves, true);
+            var status = await operations.GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled);
+            Assert.Contains("surface hard: no classifier can be called, and as one is hard every candidate is blocked", status.Troubles);
+
+            // Out of rotation or not, whoever asks is answered as the policy says.
+            Assert.Equal([V1.Action.Block], (await wire.FilterAsync(Wire.Page("one", "hard", "Ten quiet walks"))).Actions);
+
+            await operations.IsolateBreakerAsync(new BreakerRequest { Bundle = "embedding-safety" }, cancellationToken: Cancelled);
+            await AssertServingAsync(health, !leaves, !leaves, !leaves, true);
+
+            await operations.CloseBreakerAsync(new BreakerRequest { Bundle = "text-safety" }, cancellationToken: Cancelled);
+            await AssertServingAsync(health, true, true, true, true);
+            if (leaves)
+            {
+                // As soon as it looks; it need not have looked in between.
+                await operations.IsolateBreakerAsync(new BreakerRequest { Bundle = "text-safety" }, cancellationToken: Cancelled);
+                do
+                {
+                    Assert.True(await watch.ResponseStream.MoveNext(Cancelled));
+                }
+                while (watch.ResponseStream.Current.Status == HealthCheckResponse.Types.ServingStatus.Serving);
+
+                Assert.Equal(HealthCheckResponse.Types.ServingStatus.NotServing, watch.ResponseStream.Current.Status);
+            }
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    private static async Task AssertServingAsync(Health.HealthClient health, bool whole, bool service, bool hard, bool soft)
+    {
+        foreach (var (name, serves) in new[] { ("", whole), (ServiceName, service), (ServiceName + "/hard", hard), (ServiceName + "/soft", soft) })
+        {
+            var answer = await health.CheckAsync(new HealthCheckRequest { Service = name }, cancellationToken: Cancelled);
+            Assert.Equal((name, serves), (name, answer.Status == HealthCheckResponse.Types.ServingStatus.Serving));
+        }
     }
 
     private static async Task<HealthCheckResponse.Types.ServingStatus> FirstAnswerAsync(Health.HealthClient health, string socket)

@@ -35,6 +35,13 @@ internal sealed class Wire : IDisposable
         return FilterResponse.Parser.ParseFrom(await call.ResponseAsync);
     }
 
+    /// <summary>A call that its caller ends.</summary>
+    public async Task<FilterResponse> FilterAsync(FilterRequest request, CancellationToken leaving)
+    {
+        using var call = Channel.CreateCallInvoker().AsyncUnaryCall(Unary, null, new CallOptions(cancellationToken: leaving), request.ToByteArray());
+        return FilterResponse.Parser.ParseFrom(await call.ResponseAsync);
+    }
+
     public async Task<byte[]> FilterAsync(byte[] request, Metadata? headers = null)
     {
         using var call = Channel.CreateCallInvoker().AsyncUnaryCall(Unary, null, Options(headers), request);

@@ -1,4 +1,7 @@
 using System.CommandLine;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -146,6 +149,80 @@ public sealed class OperationsTests(OperatedSidecar fixture) : IClassFixture<Ope
         Assert.Equal(StatusCode.Unimplemented, await Refused(() => new Stub(main.Channel).GetStatusAsync(new GetStatusRequest(), cancellationToken: Cancelled)));
         Assert.Equal(StatusCode.Unimplemented, (await operations.RefusedAsync(BadInput.BadRequest.Good().ToByteArray())).StatusCode);
         Assert.Equal((UnixFileMode)Convert.ToInt32("600", 8), File.GetUnixFileMode(fixture.UnixSocket));
+    }
+
+    [Fact]
+    public async Task Start_WhoeverConnectsFirst_FindsTheSocketsModeAlreadySet()
+    {
+        var folder = Directory.CreateTempSubdirectory("sf-mode-");
+        try
+        {
+            var path = Path.Combine(folder.FullName, "operations.sock");
+            using var found = new CancellationTokenSource();
+            var first = Task.Run(() => FirstMode(path, found.Token), Cancelled);
+            await using var sidecar = await SidecarProcess.StartAsync(("Operations__UnixSocket", path));
+            await found.CancelAsync();
+
+            Assert.Equal((UnixFileMode)Convert.ToInt32("600", 8), await first);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+
+        static UnixFileMode? FirstMode(string path, CancellationToken cancelled)
+        {
+            while (!cancelled.IsCancellationRequested)
+            {
+                using var caller = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+                if (File.Exists(path) && TryConnect(caller, path))
+                {
+                    return File.GetUnixFileMode(path);
+                }
+
+                Thread.Yield();
+            }
+
+            return null;
+        }
+
+        static bool TryConnect(Socket caller, string path)
+        {
+            try
+            {
+                caller.Connect(new UnixDomainSocketEndPoint(path));
+                return true;
+            }
+            catch (SocketException)
+            {
+                return false;
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Listeners_MetricsAreServedOnTheirOwnOnlyAndNothingElseThere()
+    {
+        using var http = new HttpClient();
+        var metrics = new Uri(fixture.Sidecar.Metrics);
+
+        Assert.Equal(HttpStatusCode.OK, await GetAsync(metrics, HttpVersion.Version11));
+        Assert.Equal(HttpStatusCode.NotFound, await GetAsync(new Uri(fixture.Sidecar.Tcp + "/metrics"), HttpVersion.Version20));
+        Assert.Equal(HttpStatusCode.NotFound, await GetAsync(new Uri(fixture.Tcp + "/metrics/"), HttpVersion.Version20));
+        foreach (var service in new[] { "safetyfilter.v1.SafetyFilter/Filter", "safetyfilter.v1.Operations/GetStatus", "grpc.health.v1.Health/Check" })
+        {
+            using var body = new ByteArrayContent([0, 0, 0, 0, 0]);
+            body.Headers.ContentType = new MediaTypeHeaderValue("application/grpc");
+            using var answer = await http.PostAsync(new Uri(metrics, "/" + service), body, Cancelled);
+            Assert.Equal((service, "12"), (service, Assert.Single(answer.Headers.GetValues("grpc-status"))));
+        }
+
+        async Task<HttpStatusCode> GetAsync(Uri address, Version version)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, address) { Version = version, VersionPolicy = HttpVersionPolicy.RequestVersionExact };
+            using var answer = await http.SendAsync(request, Cancelled);
+            return answer.StatusCode;
+        }
     }
 
     [Fact]

@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Http.Headers;
 using Google.Protobuf;
 using Grpc.Core;
 using SafetyFilter.FunctionalTests.Host;
@@ -71,6 +73,69 @@ public sealed class ShedTests
         Assert.Equal(1, scraped.Value("safetyfilter_admission_shed", "surface=\"low\"", "reason=\"full\""));
         Assert.Equal(1, scraped.Value("safetyfilter_admission_shed", "surface=\"low\"", "reason=\"displaced\""));
         Assert.Equal(0, scraped.Value("safetyfilter_requests", "outcome=\"invalid_argument\""));
+    }
+
+    [Fact]
+    public async Task Filter_LineIsFull_IsRefusedBeforeItsBodyByWhateverSpellingItIsReached()
+    {
+        await using var sidecar = await SlowEngine.StartAsync(Service, ("Admission__Places", "1"), ("Admission__MaxWaiting", "1"));
+        using var wire = Wire.Tcp(sidecar);
+        var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1, first);
+        var second = wire.FilterAsync(SlowEngine.Page("second", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 1, first);
+
+        using var http = new HttpClient();
+        foreach (var path in new[] { "SafetyFilter/Filter", "SafetyFilter/Filter/", "safetyfilter/FILTER", "SafetyFilter/%46ilter" })
+        {
+            // One byte, which begins no message: whoever read it would call it invalid.
+            using var body = new ByteArrayContent([0, 0, 0, 0, 1, 0xFF]);
+            body.Headers.ContentType = new MediaTypeHeaderValue("application/grpc");
+            using var request = new HttpRequestMessage(HttpMethod.Post, $"{sidecar.Tcp}/safetyfilter.v1.{path}")
+            {
+                Version = HttpVersion.Version20,
+                VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+                Content = body,
+            };
+            request.Headers.Add("safetyfilter-surface", SlowEngine.Usual);
+            request.Headers.TE.Add(new TransferCodingWithQualityHeaderValue("trailers"));
+            using var response = await http.SendAsync(request, TestContext.Current.CancellationToken);
+
+            Assert.True(response.Headers.TryGetValues("grpc-status", out var status), $"{path}: {response} {response.TrailingHeaders}");
+            Assert.Equal((path, "8"), (path, Assert.Single(status)));
+        }
+
+        Assert.False(first.IsCompleted, "The machine is so slow that the first request ended before the others were tried.");
+        await Task.WhenAll(first, second);
+    }
+
+    [Fact]
+    public async Task Filter_CallerGoesWhileItWaits_IsNeitherDecidedNorRecordedNorCountedAsShed()
+    {
+        await using var sidecar = await SlowEngine.StartAsync(Service, ("Admission__Places", "1"));
+        using var wire = Wire.Tcp(sidecar);
+        var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1, first);
+        using var leaving = new CancellationTokenSource();
+        var unary = wire.FilterAsync(SlowEngine.Page("unary", SlowEngine.ByFailMode), leaving.Token);
+        using var stream = wire.Stream();
+        await stream.RequestStream.WriteAsync(SlowEngine.Page("streamed", SlowEngine.Usual).ToByteArray(), TestContext.Current.CancellationToken);
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 2, first);
+
+        await leaving.CancelAsync();
+        stream.Dispose();
+
+        Assert.Equal(StatusCode.Cancelled, (await Assert.ThrowsAsync<RpcException>(() => unary)).StatusCode);
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 0, first);
+        await first;
+        await wire.FilterAsync(SlowEngine.Page("last", SlowEngine.Usual));
+
+        var scraped = await Scraped.FromAsync(sidecar);
+        Assert.Equal(2, scraped.Value("safetyfilter_requests", "outcome=\"caller_gone\""));
+        Assert.Equal(0, scraped.Value("safetyfilter_admission_shed"));
+        Assert.Equal(0, await sidecar.StopAsync());
+        Assert.Equal(["first", "last"], SpoolRecords.Decisions(sidecar.Spool).Select(static decision => decision.RequestId));
+        Assert.DoesNotContain(SpoolRecords.Read(sidecar.Spool), static record => record.Type == RecordType.Shed);
     }
 
     private static void AssertPushedBack(RpcException error)

@@ -1,5 +1,6 @@
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
+using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Tests.Breaker;
 
@@ -7,6 +8,9 @@ public sealed class SlowCallTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMilliseconds(5);
     private static readonly TimeSpan Over = Limit + TimeSpan.FromMicroseconds(1);
+
+    // On the tests' clock, which stands still: it ends when it is cut, by the watchdog's own clock.
+    private static readonly BundleChaos Hung = new() { Latency = TimeSpan.FromMinutes(1), LatencyRate = 1 };
 
     [Fact]
     public void Score_SlowCallsReachTheRatio_OpensAndTellsWhy()
@@ -68,6 +72,59 @@ public sealed class SlowCallTests
 
         Assert.EndsWith("state=open reason=failures", Assert.Single(bench.Transitions), StringComparison.Ordinal);
         Assert.Equal((4, 4, 4), (bench.Guarded.Gate.Calls, bench.Guarded.Gate.Failures, bench.Guarded.Gate.SlowCalls));
+    }
+
+    [Theory]
+    [InlineData(1000, 1000, 1, true)]
+    [InlineData(500, 1000, 256, true)]
+    [InlineData(499, 1000, 256, false)]
+    [InlineData(1000, 1000, 512, true)]
+    [InlineData(999, 1000, 512, false)]
+    [InlineData(2000, 2000, 513, false)]
+    public void Score_ModelHangsUntilItIsCut_IsSlowIfItHadHalfOfTheBudget(uint micros, uint whole, int candidates, bool opens)
+    {
+        using var watchdog = new RunWatchdog();
+        using var bench = new BreakerBench(BreakerBench.FourCalls, Hung);
+        for (var call = 0; call < 4; call++)
+        {
+            Assert.Equal(FailureKind.OverBudget, bench.Slow(TimeSpan.Zero, candidates, new RunLimit(micros, IsCallers: false, watchdog, whole)).Failure);
+        }
+
+        Assert.Equal(opens ? BreakerState.Open : BreakerState.Closed, bench.Guarded.State);
+        Assert.Equal(opens ? (4, 0, 4) : (0, 0, 0), (bench.Guarded.Gate.Calls, bench.Guarded.Gate.Failures, bench.Guarded.Gate.SlowCalls));
+    }
+
+    [Fact]
+    public void Score_ModelHangsAndTheCallersDeadlineCutsIt_NeverCountsWhateverThatLeft()
+    {
+        var random = new Random(1);
+        using var watchdog = new RunWatchdog();
+        using var bench = new BreakerBench(BreakerBench.FourCalls, Hung);
+        for (var call = 0; call < 200; call++)
+        {
+            var whole = (uint)random.Next(1, 3000);
+            var limit = new RunLimit((uint)random.Next(1, (int)whole + 1), IsCallers: true, watchdog, whole);
+            Assert.Equal(FailureKind.OverBudget, bench.Slow(TimeSpan.Zero, random.Next(1, 300), limit).Failure);
+        }
+
+        Assert.Equal((0, BreakerState.Closed), (bench.Guarded.Gate.Calls, bench.Guarded.State));
+    }
+
+    [Fact]
+    public void Score_TrialHangsUntilItIsCut_OpensAgain()
+    {
+        using var watchdog = new RunWatchdog();
+        using var bench = new BreakerBench(BreakerBench.FourCalls, Hung);
+        var limit = new RunLimit(1000, IsCallers: false, watchdog, 1000);
+        for (var call = 0; call < 4; call++)
+        {
+            bench.Slow(TimeSpan.Zero, candidates: 1, limit);
+        }
+
+        bench.Time.Advance(TimeSpan.FromSeconds(5));
+        Assert.Equal(FailureKind.OverBudget, bench.Slow(TimeSpan.Zero, candidates: 1, limit).Failure);
+        Assert.Equal(BreakerState.Open, bench.Guarded.State);
+        Assert.EndsWith("state=open reason=trial_failed", bench.Transitions[^1], StringComparison.Ordinal);
     }
 
     [Theory]

@@ -2,6 +2,7 @@ using System.Diagnostics.Metrics;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using SafetyFilter.Admission;
+using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
 using SafetyFilter.Observability;
 
@@ -45,5 +46,40 @@ public sealed class AdmissionTests : IDisposable
     {
         Assert.False(_admission.TryEnter(_time.GetUtcNow().UtcDateTime, out _));
         Assert.Equal(0, _admission.Read().InFlight);
+    }
+
+    [Fact]
+    public async Task Enter_CallerGoesWhileItWaits_LeavesAndIsNotShed()
+    {
+        Assert.True(_admission.TryEnter(DateTime.MaxValue, out var entered));
+        using var going = new CancellationTokenSource();
+        var waiting = _admission.Enter(new Decision(), DateTime.MaxValue, going.Token);
+        Assert.Equal(1, _admission.Read().Waiting);
+
+        await going.CancelAsync();
+
+        Assert.Equal(ShedReason.CallerGone, (await waiting).Reason);
+        _admission.Leave(entered);
+        Assert.Equal((0, 1, 0, 0L, 0L), _admission.Read());
+    }
+
+    [Fact]
+    public async Task Enter_CallerHasGoneAndAPlaceIsFree_TakesNone()
+    {
+        Assert.Equal(ShedReason.CallerGone, (await _admission.Enter(new Decision(), DateTime.MaxValue, new CancellationToken(canceled: true))).Reason);
+        Assert.Equal(0, _admission.Read().InFlight);
+    }
+
+    [Fact]
+    public async Task Enter_DeadlineEndsInTheLine_WaitedTooLongAndIsNoCallerThatWent()
+    {
+        Assert.True(_admission.TryEnter(DateTime.MaxValue, out _));
+        using var ending = new CancellationTokenSource();
+        var deadline = _time.GetUtcNow().UtcDateTime + TimeSpan.FromMilliseconds(5);
+        var waiting = _admission.Enter(new Decision(), deadline, ending.Token);
+        _time.Advance(TimeSpan.FromMilliseconds(5));
+        await ending.CancelAsync();
+
+        Assert.Equal(ShedReason.WaitedTooLong, (await waiting).Reason);
     }
 }

@@ -1,10 +1,14 @@
+using Microsoft.Extensions.Time.Testing;
 using SafetyFilter.Sidecar.Reload;
 
 namespace SafetyFilter.Tests.Sidecar.Reload;
 
 public sealed class ContentWatchTests
 {
-    private readonly ContentWatch _watch = new();
+    private readonly FakeTimeProvider _time = new();
+    private readonly ContentWatch _watch;
+
+    public ContentWatchTests() => _watch = new ContentWatch(_time);
 
     [Fact]
     public void IsDue_TheSameTwice_IsDueUntilTaken()
@@ -33,11 +37,29 @@ public sealed class ContentWatchTests
     }
 
     [Fact]
-    public void IsDue_Forgotten_IsDueAgain()
+    public void IsDue_Postponed_IsDueAgainAfterPausesThatGrowToALimit()
     {
         _ = _watch.IsDue("a");
+        foreach (var seconds in new[] { 1, 2, 4, 8, 10, 10 })
+        {
+            _watch.Postpone("a");
+            _time.Advance(TimeSpan.FromSeconds(seconds) - TimeSpan.FromMilliseconds(1));
+            Assert.False(_watch.IsDue("a"));
+            _time.Advance(TimeSpan.FromMilliseconds(1));
+            Assert.True(_watch.IsDue("a"));
+        }
+
         _watch.Take("a");
-        _watch.Forget();
-        Assert.True(_watch.IsDue("a"));
+        _time.Advance(TimeSpan.FromHours(1));
+        Assert.False(_watch.IsDue("a"));
+    }
+
+    [Fact]
+    public void IsDue_EditedWhilePostponed_IsDueWithoutAPause()
+    {
+        _ = _watch.IsDue("a");
+        _watch.Postpone("a");
+        _ = _watch.IsDue("b");
+        Assert.True(_watch.IsDue("b"));
     }
 }

@@ -1,6 +1,8 @@
+using System.Globalization;
 using System.Text.Json;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
@@ -19,7 +21,9 @@ internal sealed class ReloadBench : IDisposable
     private readonly WebApplication _app;
     private readonly ProtoWriter _record = new();
 
-    public ReloadBench(object? settings = null)
+    /// <param name="settings">Of the operator's file.</param>
+    /// <param name="maxRecordBytes">The largest record that the ledger takes.</param>
+    public ReloadBench(object? settings = null, int maxRecordBytes = 100_000)
     {
         Directory.CreateDirectory(Policies);
         WritePolicy(Policy("0.9"));
@@ -27,8 +31,8 @@ internal sealed class ReloadBench : IDisposable
         var models = Path.Combine(SourceTree.Root, "deploy", "models");
         string[] args =
         [
-            "--settings", SettingsPath, "--Policies:Folder", Policies, "--Models:Folder", models, "--Ledger:Spool:Folder", Path.Combine(_folder.FullName, "spool"),
-            "--Ledger:Spool:SegmentBytes", "4194304", "--Ledger:Spool:MaxRecordBytes", "100000", "--Ledger:Archive:Folder", "archive",
+            "--settings", SettingsPath, "--Policies:Folder", Policies, "--Models:Folder", models, "--Ledger:Spool:Folder", Spool,
+            "--Ledger:Spool:SegmentBytes", "4194304", "--Ledger:Spool:MaxRecordBytes", maxRecordBytes.ToString(CultureInfo.InvariantCulture), "--Ledger:Archive:Folder", "archive",
             "--Logging:LogLevel:Default", "None",
         ];
         var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
@@ -44,6 +48,7 @@ internal sealed class ReloadBench : IDisposable
         (var options, errors) = SidecarOptions.Read(SettingsFiles.Bindable(merged!), isProduction: false);
         Assert.Empty(errors);
         builder.AddSidecar(options!, files, merged!);
+        builder.Services.AddSingleton<TimeProvider>(Time);
         _app = builder.Build();
 
         var (loaded, loadErrors) = Get<ServingLoader>().Load();
@@ -52,6 +57,9 @@ internal sealed class ReloadBench : IDisposable
         Serving.Swap(loaded.Snapshot);
         Reload.Begin(loaded);
     }
+
+    /// <summary>Of the services; the ledger has the machine's.</summary>
+    public FakeTimeProvider Time { get; } = new(DateTimeOffset.UtcNow);
 
     public string Policies => Path.Combine(_folder.FullName, "policies");
 
@@ -75,6 +83,8 @@ internal sealed class ReloadBench : IDisposable
         rules:
           - { id: hate, when: { score: text-safety/hate, at_least: {{threshold}} }, action: block, reason: HATE{{more}} }
         """;
+
+    public string Spool => Path.Combine(_folder.FullName, "spool");
 
     public void WritePolicy(string text) => File.WriteAllText(Path.Combine(Policies, "titles.yaml"), text);
 

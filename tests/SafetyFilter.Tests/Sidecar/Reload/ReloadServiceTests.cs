@@ -185,6 +185,61 @@ public sealed class ReloadServiceTests
     }
 
     [Fact]
+    public async Task Look_TheChangeFitsNoRecord_IsRefusedWithARecordAndNotTriedAgain()
+    {
+        using var bench = new ReloadBench(maxRecordBytes: 4096);
+        var before = bench.Serving.Current;
+        bench.WritePolicy(ReloadBench.Policy("0.000001"));
+        var levels = Enumerable.Range(0, 20).ToDictionary(static i => new string('c', 300) + i, static _ => "Debug", StringComparer.Ordinal);
+        bench.WriteSettings(new { Logging = new { LogLevel = levels } });
+
+        await bench.LookAsync();
+
+        Assert.Same(before, bench.Serving.Current);
+        var error = Assert.Single(bench.Reload.Status.Errors);
+        Assert.Contains("(TooLarge). Change less at once, or raise Ledger:Spool:MaxRecordBytes.", error, StringComparison.Ordinal);
+        var change = Assert.Single(bench.Changes());
+        Assert.Equal((Outcome.Refused, error), (change.Outcome, Assert.Single(change.Errors)));
+
+        // Each try archives the policy.
+        var archived = Assert.Single(Directory.GetFiles(Path.Combine(bench.Spool, "archive", "policies")));
+        File.Delete(archived);
+        bench.Time.Advance(TimeSpan.FromHours(1));
+        await bench.LookAsync();
+        Assert.False(File.Exists(archived));
+    }
+
+    [Fact]
+    public async Task Look_AKeyFileCannotBeUsed_IsRecordedOnceAndTakesEffectOnceItIsMended()
+    {
+        using var bench = new ReloadBench();
+        var before = bench.Serving.Current;
+        await File.WriteAllTextAsync(Path.Combine(bench.Spool, "hash.key"), "no base64!", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(bench.Spool, "subjects.keys"), "no keys", TestContext.Current.CancellationToken);
+        bench.WritePolicy(ReloadBench.Policy("0.9") + "\nrecord: { hash: [request_id], seal: [viewer.age_band] }\n");
+        await bench.LookAsync();
+        Assert.Contains("hash.key", Assert.Single(bench.Reload.Status.Errors), StringComparison.Ordinal);
+
+        // Another reason, the same content: whoever asks hears of it, and the ledger has what there is to have.
+        await File.WriteAllTextAsync(Path.Combine(bench.Spool, "hash.key"), Convert.ToBase64String(new byte[32]), TestContext.Current.CancellationToken);
+        bench.Time.Advance(ContentWatch.ShortestPause);
+        await bench.LookAsync();
+        Assert.Contains("subjects.keys", Assert.Single(bench.Reload.Status.Errors), StringComparison.Ordinal);
+        Assert.Same(before, bench.Serving.Current);
+        Assert.Equal(Outcome.Refused, Assert.Single(bench.Changes()).Outcome);
+        Assert.Equal(1, bench.Reload.Status.Refused);
+
+        File.Delete(Path.Combine(bench.Spool, "subjects.keys"));
+        await bench.LookAsync();
+        Assert.Same(before, bench.Serving.Current);
+        bench.Time.Advance(2 * ContentWatch.ShortestPause);
+        await bench.LookAsync();
+        Assert.NotSame(before, bench.Serving.Current);
+        Assert.Equal([Outcome.Refused, Outcome.Accepted], bench.Changes().Select(static one => one.Outcome));
+        Assert.Empty(bench.Reload.Status.Errors);
+    }
+
+    [Fact]
     public async Task Reload_ServingHasEnded_DoesNotBringItBack()
     {
         using var bench = new ReloadBench();
