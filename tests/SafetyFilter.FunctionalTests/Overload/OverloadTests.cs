@@ -48,7 +48,7 @@ public sealed class OverloadTests
     }
 
     [Fact]
-    public async Task Filter_FloodOfBadRequests_OpensNoBreakerAndFailsNoGoodCaller()
+    public async Task Filter_FloodOfBadRequests_OpensNoBreakerFailsNoGoodCallerAndKeepsMemoryFlat()
     {
         await using var sidecar = await SidecarProcess.StartAsync(("Limits__MaxMessageBytes", BadRequest.MessageLimit.ToString(CultureInfo.InvariantCulture)));
         using var attackers = new Attackers(sidecar.Tcp);
@@ -69,19 +69,23 @@ public sealed class OverloadTests
 
         var wanted = LongRun.Count(2_000, 600_000);
         var calls = 0;
+        long early = 0;
         while (Volatile.Read(ref refused) < wanted)
         {
             var response = await good.FilterAsync(BadRequest.Good());
             Assert.Empty(response.Degradations);
             calls++;
+            early = early == 0 && Volatile.Read(ref refused) > wanted / 4 ? ResidentBytes(sidecar.ProcessId) : early;
         }
 
+        var late = ResidentBytes(sidecar.ProcessId);
         Volatile.Write(ref isOver, true);
         var seconds = Stopwatch.GetElapsedTime(since).TotalSeconds;
         await Task.WhenAll(attacks);
         TestContext.Current.TestOutputHelper?.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"{refused / seconds:0} bad requests/s for {seconds:0.0} s, {calls} good ones meanwhile."));
-        Assert.NotEqual(0, calls);
+            CultureInfo.InvariantCulture, $"{refused / seconds:0} bad requests/s for {seconds:0.0} s, {calls} good ones meanwhile; {early >> 20} then {late >> 20} MiB."));
+        Assert.NotEqual(0, early);
+        Assert.True(late <= early + (64 << 20), $"Memory grew from {early >> 20} MiB after a quarter of the attack to {late >> 20} at its end.");
         Assert.Equal(0, (await Scraped.FromAsync(sidecar)).Value("safetyfilter_breaker_transitions"));
     }
 
