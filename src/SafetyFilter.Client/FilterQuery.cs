@@ -84,14 +84,17 @@ public sealed class FilterQuery
         _request.CandidateIds.Clear();
         _request.ContentVersions.Clear();
         _request.Languages.Clear();
-        foreach (var column in _request.Texts)
+        // By index: a repeated field's enumerator is an object.
+        for (var i = 0; i < _request.Texts.Count; i++)
         {
+            var column = _request.Texts[i];
             column.Values.Clear();
             column.Missing.Clear();
         }
 
-        foreach (var column in _request.Attributes)
+        for (var i = 0; i < _request.Attributes.Count; i++)
         {
+            var column = _request.Attributes[i];
             column.Strings.Clear();
             column.Numbers.Clear();
             column.Flags.Clear();

@@ -9,13 +9,10 @@ namespace SafetyFilter.Client;
 /// <remarks>Immutable and thread-safe; a view over the answer, so that reading it allocates nothing.</remarks>
 public sealed class FilterResult : IReadOnlyList<Verdict>
 {
-    internal FilterResult(FilterResponse message) => Message = message;
-
-    internal FilterResult(FilterResponse message, LocalReason reason, Status status)
-        : this(message)
+    internal FilterResult(FilterResponse message, Status localStatus = default)
     {
-        LocalReason = reason;
-        LocalStatus = status;
+        Message = message;
+        LocalStatus = localStatus;
     }
 
     internal FilterResponse Message { get; }
@@ -33,7 +30,7 @@ public sealed class FilterResult : IReadOnlyList<Verdict>
     public bool IsLocal => LocalReason != LocalReason.None;
 
     /// <summary>Why the client made this answer; <see cref="LocalReason.None"/> when the sidecar decided.</summary>
-    public LocalReason LocalReason { get; }
+    public LocalReason LocalReason => LocalAnswer.ReasonOf(LocalStatus);
 
     /// <summary>The status that the call ended with when <see cref="IsLocal"/>; otherwise <c>OK</c>.</summary>
     public Status LocalStatus { get; }

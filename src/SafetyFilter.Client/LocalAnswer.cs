@@ -58,16 +58,16 @@ internal static class LocalAnswer
     /// <summary>A status that the peer sent has no exception beside it.</summary>
     public static bool IsConnectionFailure(Status status) => status is { StatusCode: StatusCode.Unavailable, DebugException: not null };
 
-    public static FilterResult Make(FilterRequest request, LocalFailMode mode, LocalReason reason, Status status)
+    public static FilterResult Make(FilterRequest request, LocalFailMode mode, Status status)
     {
         var (action, basis) = mode == LocalFailMode.Open ? (V1.Action.Allow, Basis.FailedOpen) : (V1.Action.Block, Basis.FailedClosed);
         var count = request.CandidateIds.Count;
         var message = new FilterResponse { RequestId = request.RequestId };
-        message.Rules.Add(new DecidingRule { Id = Rule, Action = action, ReasonCode = "SIDECAR_" + WordOf(reason).ToUpperInvariant() });
+        message.Rules.Add(new DecidingRule { Id = Rule, Action = action, ReasonCode = "SIDECAR_" + WordOf(ReasonOf(status)).ToUpperInvariant() });
         Fill(message.Actions, count, action);
         Fill(message.RuleIndexes, count, 0u);
         Fill(message.Bases, count, basis);
-        return new FilterResult(message, reason, status);
+        return new FilterResult(message, status);
     }
 
     /// <summary>The reason as metrics and reason codes say it.</summary>

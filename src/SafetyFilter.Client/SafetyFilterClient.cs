@@ -43,6 +43,7 @@ public sealed class SafetyFilterClient : IDisposable
     private readonly CallInvoker _invoker;
     private readonly Stub _stub;
     private readonly SafetyFilterClientOptions _options;
+    private readonly SurfaceHeaders _headers = new();
 
     private SafetyFilterClient(GrpcChannel channel, SafetyFilterClientOptions options)
         : this(channel.CreateCallInvoker(), options) => _channel = channel;
@@ -97,12 +98,13 @@ public sealed class SafetyFilterClient : IDisposable
         var since = Stopwatch.GetTimestamp();
         var deadline = DateTime.UtcNow + (query.Deadline ?? _options.Deadline);
         var request = query.SealForAttempts();
+        var headers = _headers.Of(request.Surface);
         for (var attempt = 0; ; attempt++)
         {
             request.Attempt = (uint)attempt;
             try
             {
-                using var call = _stub.FilterAsync(request, deadline: deadline, cancellationToken: cancellationToken);
+                using var call = _stub.FilterAsync(request, headers, deadline, cancellationToken);
                 var response = await call.ResponseAsync.ConfigureAwait(false);
                 ThrowUnlessWhole(response, request.CandidateIds.Count);
                 ClientMetrics.Called(Stopwatch.GetElapsedTime(since), "decided");
@@ -127,7 +129,7 @@ public sealed class SafetyFilterClient : IDisposable
 
                 ClientMetrics.Called(Stopwatch.GetElapsedTime(since), "local");
                 ClientMetrics.AnsweredLocally(query.Surface, mode, reason, query.Count);
-                return LocalAnswer.Make(request, mode, reason, error.Status);
+                return LocalAnswer.Make(request, mode, error.Status);
             }
         }
     }

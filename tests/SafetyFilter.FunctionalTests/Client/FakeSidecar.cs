@@ -28,6 +28,7 @@ internal sealed class FakeSidecar : IAsyncDisposable
         {
             Begin(context);
             LastTimeout = context.Request.Headers["grpc-timeout"].ToString();
+            LastSurface = context.Request.Headers["safetyfilter-surface"].ToString();
             var request = await ReadAsync<FilterRequest>(context.Request.Body, context.RequestAborted);
             var outcome = await answer(request!, context.RequestAborted);
             if (outcome.Response is { } response)
@@ -53,6 +54,9 @@ internal sealed class FakeSidecar : IAsyncDisposable
 
     /// <summary>The grpc-timeout header of the last unary call; empty when it had none.</summary>
     public string LastTimeout { get; private set; } = "";
+
+    /// <summary>The surface as the last unary call's headers named it; empty when they did not.</summary>
+    public string LastSurface { get; private set; } = "";
 
     public string Socket => Path.Combine(_folder.FullName, "fake.sock");
 

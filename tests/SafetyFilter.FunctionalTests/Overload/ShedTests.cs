@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using Google.Protobuf;
 using Grpc.Core;
+using SafetyFilter.Client;
 using SafetyFilter.FunctionalTests.Host;
 using SafetyFilter.Ledger;
 using SafetyFilter.Lineage.V1;
@@ -136,6 +137,36 @@ public sealed class ShedTests
         Assert.Equal(0, await sidecar.StopAsync());
         Assert.Equal(["first", "last"], SpoolRecords.Decisions(sidecar.Spool).Select(static decision => decision.RequestId));
         Assert.DoesNotContain(SpoolRecords.Read(sidecar.Spool), static record => record.Type == RecordType.Shed);
+    }
+
+    /// <summary>No surface is served by fail mode here, so that nobody is read who has not named a surface that goes first.</summary>
+    [Fact]
+    public async Task Filter_LineIsFull_ClientLibrarysHighSurfaceIsLetInWhereItsLowOneIsRefused()
+    {
+        await using var sidecar = await SlowEngine.StartAsync(
+            Service, [SlowEngine.Usual, SlowEngine.Low, SlowEngine.High], ("Admission__Places", "1"), ("Admission__MaxWaiting", "1"), ("Admission__MaxWait", "00:00:30"));
+        using var wire = Wire.Tcp(sidecar);
+        using var client = sidecar.TcpClient();
+        var first = wire.FilterAsync(SlowEngine.Page("first", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_in_flight", 1, first);
+        var second = wire.FilterAsync(SlowEngine.Page("second", SlowEngine.Usual));
+        await UntilAsync(sidecar, "safetyfilter_admission_waiting", 1, second);
+
+        AssertPushedBack(await Assert.ThrowsAsync<RpcException>(
+            async () => await client.FilterAsync(Query(SlowEngine.Low), TestContext.Current.CancellationToken)));
+        var high = await client.FilterAsync(Query(SlowEngine.High), TestContext.Current.CancellationToken);
+
+        Assert.Equal(VerdictBasis.Evaluated, Assert.Single(high).Basis);
+        AssertPushedBack(await Assert.ThrowsAsync<RpcException>(() => second));
+        Assert.Single((await first).Actions);
+        Assert.Equal(1, (await Scraped.FromAsync(sidecar)).Value("safetyfilter_admission_shed", "surface=\"low\"", "reason=\"full\""));
+
+        static FilterQuery Query(string surface)
+        {
+            var query = new FilterQuery { Surface = surface };
+            query.AddCandidate("video:0").Text("text", "Ten quiet walks");
+            return query;
+        }
     }
 
     private static void AssertPushedBack(RpcException error)

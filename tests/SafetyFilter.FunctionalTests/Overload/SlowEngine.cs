@@ -11,16 +11,19 @@ internal static class SlowEngine
     public const string High = "high";
     public const string ByFailMode = "by-fail-mode";
 
-    public static async Task<SidecarProcess> StartAsync(TimeSpan service, params (string Key, string Value)[] settings)
+    public static Task<SidecarProcess> StartAsync(TimeSpan service, params (string Key, string Value)[] settings) =>
+        StartAsync(service, [Usual, Low, High, ByFailMode], settings);
+
+    public static async Task<SidecarProcess> StartAsync(TimeSpan service, string[] surfaces, params (string Key, string Value)[] settings)
     {
         var folder = Directory.CreateTempSubdirectory("sf-overload-");
-        foreach (var (surface, keys) in new[] { (Usual, ""), (Low, "priority: low"), (High, "priority: high"), (ByFailMode, "overload: fail-mode") })
+        foreach (var surface in surfaces)
         {
             await File.WriteAllTextAsync(Path.Combine(folder.FullName, surface + ".yaml"), $$"""
                 policy: {{surface}}
                 owner: test
                 surfaces: [{{surface}}]
-                {{keys}}
+                {{KeysOf(surface)}}
                 budget_us: 1000000
                 classifiers: { text-safety/hate: { fail: closed } }
                 rules:
@@ -47,4 +50,12 @@ internal static class SlowEngine
     }
 
     public static FilterRequest Page(string id, string surface) => Wire.Page(id, surface, "Ten quiet walks");
+
+    private static string KeysOf(string surface) => surface switch
+    {
+        Low => "priority: low",
+        High => "priority: high",
+        ByFailMode => "overload: fail-mode",
+        _ => "",
+    };
 }
