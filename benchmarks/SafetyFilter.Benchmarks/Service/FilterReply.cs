@@ -14,9 +14,6 @@ internal sealed record FilterReply(int Size, int Verdicts, bool IsEvaluated, uin
     private const int Degradations = 7;
     private const int Engine = 12;
 
-    /// <summary>Whether it is not the answer that the workload is about.</summary>
-    public bool IsDegraded { get; init; }
-
     /// <summary>Reads a <c>FilterResponse</c>, or the one within a <c>FilterStreamResponse</c>. One that cannot be read has no verdicts.</summary>
     public static FilterReply Read(ReadOnlySpan<byte> message, bool streamed)
     {

@@ -78,9 +78,10 @@ internal sealed class GrpcLane(string name, LaneRole role, ServerProcess server,
 
     private async Task<Slice> CountedAsync(Func<Task<Slice>> run)
     {
-        var before = Server.CpuTime;
+        var (before, loadBefore) = (Server.CpuTime, CpuClock.OfProcess(Environment.ProcessId));
         var slice = await run();
         slice.Cpu = Server.CpuTime - before;
+        slice.LoadCpu = CpuClock.OfProcess(Environment.ProcessId) - loadBefore;
         return slice;
     }
 }

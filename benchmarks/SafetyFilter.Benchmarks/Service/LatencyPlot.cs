@@ -8,6 +8,7 @@ internal static class LatencyPlot
 {
     private const int Width = 900;
     private const int Height = 540;
+    private const float MarkerSize = 9;
 
     /// <summary>What is wrong with a file name, or null.</summary>
     public static string? Error(string? path) => path is null || Path.GetExtension(path).ToLowerInvariant() is ".svg" or ".png"
@@ -24,8 +25,8 @@ internal static class LatencyPlot
         foreach (var lane in result.Lanes.Where(lane => lane.Ladder.Count > 0))
         {
             var color = plot.Add.GetNextColor();
-            Add(plot, lane, 50, color, LinePattern.Solid);
-            Add(plot, lane, 99, color, LinePattern.Dashed);
+            Add(plot, lane, 50, color, MarkerShape.FilledCircle);
+            Add(plot, lane, 99, color, MarkerShape.OpenTriangleUp);
         }
 
         plot.Title($"{result.Workload.Name}: latency from when a request was due");
@@ -50,14 +51,15 @@ internal static class LatencyPlot
         }
     }
 
-    private static void Add(Plot plot, LaneResult lane, double percentile, Color color, LinePattern pattern)
+    private static void Add(Plot plot, LaneResult lane, double percentile, Color color, MarkerShape shape)
     {
         var steps = lane.Ladder.Where(step => step.Slice.Answered > 0).ToArray();
         var line = plot.Add.Scatter(
             [.. steps.Select(step => step.Rate)],
             (double[])[.. steps.Select(step => Math.Log10(Ratios.Micros(step.Slice.RoundTrip, percentile)))],
             color);
-        line.LinePattern = pattern;
+        line.MarkerShape = shape;
+        line.MarkerSize = MarkerSize;
         line.LegendText = string.Create(CultureInfo.InvariantCulture, $"{lane.Name} p{percentile}");
     }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Grpc.Core;
 
 namespace SafetyFilter.Benchmarks.Service;
 
@@ -7,46 +6,47 @@ namespace SafetyFilter.Benchmarks.Service;
 internal static class Load
 {
     // Beyond this the rest waits its turn here, still measured from when it was due.
-    private const int MostUnderWay = 512;
+    private const int MostUnderWay = Http2Connection.MostStreams;
+
+    // Calls have a deadline of a second; what has not ended long after it never will.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
     /// <summary>An open loop: requests leave when they are due, whatever the answers do.</summary>
     public static async Task<Slice> PacedAsync(FilterCaller caller, byte[][] requests, double rate, TimeSpan length, CancellationToken stop)
     {
         var slice = new Slice();
-        using var underWay = new SemaphoreSlim(MostUnderWay);
+        var places = new SemaphoreSlim(MostUnderWay);
         var start = Stopwatch.GetTimestamp();
 
-        // A thread of its own: a pool thread that sleeps would be missed by the answers.
-        await Task.Factory.StartNew(
-            () =>
-            {
-                Schedule.WakeThisThreadSharply();
-                var schedule = new Schedule(start, rate, length);
-                for (var number = 0; number < schedule.Count && !stop.IsCancellationRequested; number++)
-                {
-                    Schedule.SleepUntil(schedule.Due(number));
-                    underWay.Wait(CancellationToken.None);
-                    _ = AskAsync(number, schedule.Due(number));
-                }
-            },
-            CancellationToken.None,
-            TaskCreationOptions.LongRunning,
-            TaskScheduler.Default);
+        // A thread of its own: a pool thread that sleeps would be missed elsewhere.
+        await Task.Factory.StartNew(Send, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
-        // When all places are free again, nothing is under way. Calls end by their deadline.
+        // When all places are free again, nothing is under way.
         for (var i = 0; i < MostUnderWay; i++)
         {
-            await underWay.WaitAsync(CancellationToken.None);
+            if (!await places.WaitAsync(Patience, stop))
+            {
+                slice.Fail("NoAnswer");
+            }
         }
 
         slice.Elapsed = Stopwatch.GetElapsedTime(start);
-        stop.ThrowIfCancellationRequested();
         return slice;
 
-        async Task AskAsync(int number, long due)
+        void Send()
         {
-            await AskOnceAsync(caller, requests[number % requests.Length], due, slice).ConfigureAwait(false);
-            underWay.Release();
+            Schedule.WakeThisThreadSharply();
+            var schedule = new Schedule(start, rate, length);
+            for (var number = 0; number < schedule.Count; number++)
+            {
+                var due = schedule.Due(number);
+                Schedule.SleepUntil(due);
+                places.Wait(Patience, stop);
+                if (!Ask(caller, requests[number % requests.Length], due, slice, () => places.Release()))
+                {
+                    places.Release();
+                }
+            }
         }
     }
 
@@ -56,33 +56,64 @@ internal static class Load
         var slice = new Slice();
         var next = -1;
         var start = Stopwatch.GetTimestamp();
-        await Task.WhenAll(Enumerable.Range(0, callers).Select(_ => Task.Run(AskOnAndOnAsync, CancellationToken.None)));
+        var ended = Enumerable.Range(0, callers).Select(_ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).ToArray();
+        foreach (var end in ended)
+        {
+            AskOn(end);
+        }
+
+        foreach (var end in ended)
+        {
+            if (await Task.WhenAny(end.Task, Task.Delay(length + Patience, stop)) != end.Task)
+            {
+                stop.ThrowIfCancellationRequested();
+                slice.Fail("NoAnswer");
+            }
+        }
+
         slice.Elapsed = Stopwatch.GetElapsedTime(start);
-        stop.ThrowIfCancellationRequested();
         return slice;
 
-        async Task AskOnAndOnAsync()
+        void AskOn(TaskCompletionSource end)
         {
-            while (Stopwatch.GetElapsedTime(start) < length && !stop.IsCancellationRequested)
+            if (Stopwatch.GetElapsedTime(start) >= length || stop.IsCancellationRequested)
             {
-                var number = (uint)Interlocked.Increment(ref next);
-                await AskOnceAsync(caller, requests[number % requests.Length], Stopwatch.GetTimestamp(), slice).ConfigureAwait(false);
+                end.SetResult();
+                return;
+            }
+
+            // The next request leaves from the thread that read this one's answer.
+            var number = (uint)Interlocked.Increment(ref next);
+            if (!Ask(caller, requests[number % requests.Length], Stopwatch.GetTimestamp(), slice, () => AskOn(end)))
+            {
+                end.SetResult();
             }
         }
     }
 
-    private static async ValueTask AskOnceAsync(FilterCaller caller, byte[] request, long due, Slice slice)
+    // False when it could not be sent, which is a failure too; answered is then not called.
+    private static bool Ask(FilterCaller caller, byte[] request, long due, Slice slice, Action answered)
     {
         var sent = Stopwatch.GetTimestamp();
-        try
+        var isSent = caller.Send(request, (reply, status) =>
         {
-            var reply = await caller.AskAsync(request).ConfigureAwait(false);
-            slice.Add(reply, Nanos(due, sent), Nanos(due, Stopwatch.GetTimestamp()));
-        }
-        catch (RpcException error)
+            if (reply is null)
+            {
+                slice.Fail(status);
+            }
+            else
+            {
+                slice.Add(reply, caller.IsDegraded(reply), Nanos(due, sent), Nanos(due, Stopwatch.GetTimestamp()));
+            }
+
+            answered();
+        });
+        if (!isSent)
         {
-            slice.Fail(error.StatusCode.ToString());
+            slice.Fail("Closed");
         }
+
+        return isSent;
     }
 
     private static long Nanos(long from, long to) => (long)Stopwatch.GetElapsedTime(from, to).TotalNanoseconds;

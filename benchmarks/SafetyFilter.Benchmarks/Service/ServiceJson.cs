@@ -55,6 +55,7 @@ internal static class ServiceJson
         slice.Failures,
         Throughput = slice.Throughput,
         CpuMicros = slice.CpuMicros,
+        LoadCpuMicros = slice.LoadCpuMicros,
         CoreUsed = slice.Utilisation,
         IdleCpuMillisPerSecond = slice.IdleCpu / 1e6,
         Engine = Percentiles(slice.Engine),

@@ -30,7 +30,7 @@ internal static class ServiceReport
             ["server", "CPU us/request", "idle CPU ms/s", "engine us p50", "p90", "p99", "over 1 ms", "round trip us p50", "p99", "sent late us p99", "allocated B/request", "GCs gen 0, 1, 2"],
             result.Lanes.Select(Paced));
         report.Table(
-            ["server", "saturation requests/s", "CPU us/request", "core used", "start ms", "resident MiB idle", "loaded", "answers", "faults"],
+            ["server", "saturation requests/s", "CPU us/request", "core used", "load CPU us/request", "start ms", "resident MiB idle", "loaded", "answers", "faults"],
             result.Lanes.Select(FlatOut));
         report.Table(
             ["ratio", "server", "reached", "goal", ""],
@@ -83,6 +83,7 @@ internal static class ServiceReport
             Number(lane.FlatOutMedian(static slice => slice.Throughput), 0),
             Number(lane.FlatOutMedian(static slice => slice.CpuMicros), 1),
             (used * 100).ToString("0", CultureInfo.InvariantCulture) + (used < Full && lane.Role != LaneRole.OrtFloor ? " % (bound by the load)" : " %"),
+            lane.Role == LaneRole.OrtFloor ? None : Number(lane.FlatOutMedian(static slice => slice.LoadCpuMicros), 1),
             lane.StartTime == TimeSpan.Zero ? None : Number(lane.StartTime.TotalMilliseconds, 0),
             Mebibytes(lane.ResidentIdle),
             Mebibytes(lane.ResidentLoaded),

@@ -36,6 +36,9 @@ internal sealed class Slice
     /// <summary>The server's CPU time in nanoseconds, all of it.</summary>
     public long Cpu { get; set; }
 
+    /// <summary>The CPU time of the load itself, in nanoseconds.</summary>
+    public long LoadCpu { get; set; }
+
     /// <summary>The server's CPU time in nanoseconds per second, just before, with nothing to do.</summary>
     public double IdleCpu { get; set; }
 
@@ -43,6 +46,8 @@ internal sealed class Slice
     public RuntimeCounters? Runtime { get; set; }
 
     public double CpuMicros => Cpu / 1_000.0 / Math.Max(1, Answered);
+
+    public double LoadCpuMicros => LoadCpu / 1_000.0 / Math.Max(1, Answered);
 
     /// <summary>Answers per second.</summary>
     public double Throughput => Answered / Elapsed.TotalSeconds;
@@ -52,14 +57,14 @@ internal sealed class Slice
 
     public static LongHistogram NewHistogram() => new(1, LongestNanos, 3);
 
-    public void Add(FilterReply reply, long lateNanos, long roundTripNanos)
+    public void Add(FilterReply reply, bool degraded, long lateNanos, long roundTripNanos)
     {
         lock (_gate)
         {
             Answered++;
             Record(Late, lateNanos);
             Record(RoundTrip, roundTripNanos);
-            if (reply.IsDegraded)
+            if (degraded)
             {
                 Degraded++;
             }
