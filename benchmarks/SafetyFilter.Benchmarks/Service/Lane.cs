@@ -36,6 +36,17 @@ internal abstract class Lane(string name, LaneRole role, ServerProcess server) :
     public abstract Task<Slice> FlatOutAsync(TimeSpan length, CancellationToken stop);
 
     public virtual async ValueTask DisposeAsync() => await server.DisposeAsync();
+
+    /// <summary>Makes a slice and adds what the server, its core and the load did meanwhile.</summary>
+    private protected async Task<Slice> WatchedAsync(Func<Task<Slice>> run)
+    {
+        var (cpu, idle, load) = (server.CpuTime, CoreClock.IdleOf(server.Core), CpuClock.OfProcess(Environment.ProcessId));
+        var slice = await run();
+        slice.Cpu = server.CpuTime - cpu;
+        slice.CoreIdle = CoreClock.IdleOf(server.Core) - idle;
+        slice.LoadCpu = CpuClock.OfProcess(Environment.ProcessId) - load;
+        return slice;
+    }
 }
 
 /// <summary>A server with the filter's proto.</summary>
@@ -56,7 +67,7 @@ internal sealed class GrpcLane(string name, LaneRole role, ServerProcess server,
         await Task.Delay(Idle, stop);
         var idle = Server.CpuTime - idleFrom;
         var before = await Server.ReadCountersAsync(stop);
-        var slice = await CountedAsync(() => Load.PacedAsync(caller, pool.Requests, rate, length, stop));
+        var slice = await WatchedAsync(() => Load.PacedAsync(caller, pool.Requests, rate, length, stop));
         slice.IdleCpu = idle / Idle.TotalSeconds;
         if (await Server.ReadCountersAsync(stop) is { } after)
         {
@@ -68,21 +79,12 @@ internal sealed class GrpcLane(string name, LaneRole role, ServerProcess server,
     }
 
     public override Task<Slice> FlatOutAsync(TimeSpan length, CancellationToken stop) =>
-        CountedAsync(() => Load.FlatOutAsync(caller, pool.Requests, callers, length, stop));
+        WatchedAsync(() => Load.FlatOutAsync(caller, pool.Requests, callers, length, stop));
 
     public override async ValueTask DisposeAsync()
     {
         caller.Dispose();
         await base.DisposeAsync();
-    }
-
-    private async Task<Slice> CountedAsync(Func<Task<Slice>> run)
-    {
-        var (before, loadBefore) = (Server.CpuTime, CpuClock.OfProcess(Environment.ProcessId));
-        var slice = await run();
-        slice.Cpu = Server.CpuTime - before;
-        slice.LoadCpu = CpuClock.OfProcess(Environment.ProcessId) - loadBefore;
-        return slice;
     }
 }
 
@@ -96,8 +98,17 @@ internal sealed class OrtLane(ServerProcess server) : Lane("floor.ort", LaneRole
     private async Task<Slice> RunAsync(double rate, TimeSpan length, CancellationToken stop)
     {
         var line = string.Create(CultureInfo.InvariantCulture, $"{rate} {length.TotalSeconds}");
-        var runs = JsonSerializer.Deserialize<OrtRuns>(await Server.AskAsync(line, stop))!;
-        var slice = new Slice { Cpu = runs.Cpu, Elapsed = TimeSpan.FromMicroseconds(runs.Elapsed / 1_000.0) };
+        var answer = "";
+        var slice = await WatchedAsync(async () =>
+        {
+            answer = await Server.AskAsync(line, stop);
+            return new Slice();
+        });
+        var runs = JsonSerializer.Deserialize<OrtRuns>(answer)!;
+
+        // Of the runs alone: waiting for the next one is not theirs.
+        slice.Cpu = runs.Cpu;
+        slice.Elapsed = TimeSpan.FromMicroseconds(runs.Elapsed / 1_000.0);
         foreach (var nanos in runs.Runs)
         {
             slice.AddRun(nanos);

@@ -28,8 +28,26 @@ internal sealed class LaneResult(Lane lane)
 
     public long Answered => Paced.Sum(slice => slice.Answered);
 
-    /// <summary>Requests at the fixed rate and flat out that had no answer, or not the right one.</summary>
-    public long Faults => Paced.Concat(FlatOut).Sum(slice => slice.Degraded + slice.Failures.Values.Sum());
+    /// <summary>Requests at the fixed rate and flat out that had no answer, or not the right one, by kind.</summary>
+    public SortedDictionary<string, long> Faults
+    {
+        get
+        {
+            var faults = new SortedDictionary<string, long>(StringComparer.Ordinal);
+            foreach (var slice in Paced.Concat(FlatOut))
+            {
+                foreach (var (kind, count) in slice.Faults)
+                {
+                    faults[kind] = faults.GetValueOrDefault(kind) + count;
+                }
+            }
+
+            return faults;
+        }
+    }
+
+    /// <summary>The share of the server's core that others used during its slices, in the worst of them.</summary>
+    public double OthersShare => Paced.Concat(FlatOut).Select(slice => slice.OthersShare).DefaultIfEmpty().Max();
 
     public double OverMillisecondShare => (double)Paced.Sum(slice => slice.OverMillisecond) / Math.Max(1, Answered);
 

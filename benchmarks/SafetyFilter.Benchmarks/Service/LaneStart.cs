@@ -55,12 +55,12 @@ internal sealed class LaneStart(ServiceOptions options, string root, string mode
         }
     }
 
-    /// <summary>Another server with the same proto. It is told where to listen by <c>{socket}</c> in its command.</summary>
-    /// <exception cref="SidecarFailedException">It does not serve, or its first answers are not a verdict per candidate.</exception>
+    /// <summary>Another server with the same proto. Its command is told where to listen by <c>{socket}</c>, and where the bundles are by <c>{models}</c>.</summary>
+    /// <exception cref="SidecarFailedException">It does not serve.</exception>
     public async Task<GrpcLane> ExternalAsync(string command, RequestPool pool)
     {
         var socket = Path.Combine(Folder("external"), "f.sock");
-        var launch = new ServerLaunch("external", "/bin/sh", "-c", "exec " + command.Replace("{socket}", socket, StringComparison.Ordinal));
+        var launch = new ServerLaunch("external", "/bin/sh", "-c", "exec " + command.Replace("{socket}", socket, StringComparison.Ordinal).Replace("{models}", models, StringComparison.Ordinal));
         return Lane("external", LaneRole.Subject, await ServerProcess.ServeAsync(launch, options.Cores.Server, null, socket, stop), socket, pool, decides: true);
     }
 

@@ -50,6 +50,7 @@ internal sealed class ServerProcess : IAsyncDisposable
     private ServerProcess(ServerLaunch launch, int core, bool talks)
     {
         _launch = launch;
+        Core = core;
         var start = new ProcessStartInfo("taskset")
         {
             RedirectStandardInput = talks,
@@ -75,6 +76,9 @@ internal sealed class ServerProcess : IAsyncDisposable
             _process.OutputDataReceived += (_, line) => Keep(line.Data);
         }
     }
+
+    /// <summary>The one that it is pinned to.</summary>
+    public int Core { get; }
 
     /// <summary>From the start of the process until it served.</summary>
     public TimeSpan StartTime { get; private set; }

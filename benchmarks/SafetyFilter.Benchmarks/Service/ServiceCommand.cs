@@ -15,7 +15,7 @@ internal static class ServiceCommand
         var pairs = new Option<int?>("--pairs") { Description = "Rounds; every ratio is their median. 7 without it." };
         var rate = new Option<double?>("--rate") { Description = "Requests per second; half of the sidecar's saturation without it." };
         var sidecars = new Option<string[]>("--sidecar") { Description = "Another build of the sidecar to measure beside this one, as NAME=PROGRAM. May be repeated." };
-        var external = new Option<string?>("--external") { Description = "A command that starts another server on the Unix socket {socket}, to measure it beside the sidecar." };
+        var external = new Option<string?>("--external") { Description = "A command that starts another server on the Unix socket {socket} with the bundles of {models}, to measure it beside the sidecar." };
         var compatible = new Option<bool>("--proto-compatible") { Description = "Says that --external serves filter.proto." };
         var serverCore = new Option<int>("--server-core") { Description = "The core that servers are pinned to.", DefaultValueFactory = _ => 0 };
         var clientCore = new Option<int>("--client-core") { Description = "The core that the load is pinned to.", DefaultValueFactory = _ => 1 };

@@ -31,6 +31,7 @@ internal static class ServiceJson
         result.Workload.Name,
         RequestsPerSecond = result.Rate,
         Servers = result.Lanes.Select(Describe),
+        Doubts = ServiceReport.Doubts(result),
         Ratios = Ratios.Of(result).Select(ratio => new { ratio.Name, Server = ratio.Subject, Reached = Known(ratio.Value), ratio.Goal, ratio.AtLeast, ratio.IsReached }),
     };
 
@@ -51,12 +52,13 @@ internal static class ServiceJson
     private static object Describe(Slice slice) => new
     {
         slice.Answered,
-        slice.Degraded,
-        slice.Failures,
+        slice.Faults,
         Throughput = slice.Throughput,
         CpuMicros = slice.CpuMicros,
         LoadCpuMicros = slice.LoadCpuMicros,
         CoreUsed = slice.Utilisation,
+        CoreIdle = slice.IdleShare,
+        CoreUsedByOthers = slice.OthersShare,
         IdleCpuMillisPerSecond = slice.IdleCpu / 1e6,
         Engine = Percentiles(slice.Engine),
         RoundTrip = Percentiles(slice.RoundTrip),

@@ -7,7 +7,9 @@ namespace SafetyFilter.Benchmarks.Service;
 internal static class ServiceReport
 {
     private const string None = "-";
-    private const double Full = 0.95;
+
+    // More than this of the server's core in other hands, or left idle in a closed loop, and a figure is not the server's.
+    private const double Disturbing = 0.05;
 
     /// <summary>The machine, how busy it is, and how the run is made.</summary>
     public static void Begin(Report report, ServiceOptions options)
@@ -30,11 +32,17 @@ internal static class ServiceReport
             ["server", "CPU us/request", "idle CPU ms/s", "engine us p50", "p90", "p99", "over 1 ms", "round trip us p50", "p99", "sent late us p99", "allocated B/request", "GCs gen 0, 1, 2"],
             result.Lanes.Select(Paced));
         report.Table(
-            ["server", "saturation requests/s", "CPU us/request", "core used", "load CPU us/request", "start ms", "resident MiB idle", "loaded", "answers", "faults"],
+            ["server", "saturation requests/s", "CPU us/request", "core: its own", "idle", "others'", "load CPU us/request", "start ms", "resident MiB idle", "loaded", "answers", "faults"],
             result.Lanes.Select(FlatOut));
         report.Table(
             ["ratio", "server", "reached", "goal", ""],
             Ratios.Of(result).Select(Row));
+        foreach (var doubt in Doubts(result))
+        {
+            report.Line(doubt);
+            report.Line();
+        }
+
         if (result.Lanes.Any(lane => lane.Ladder.Count > 0))
         {
             report.Table(
@@ -51,6 +59,28 @@ internal static class ServiceReport
         report.Table(
             ["workload", "figure", "server", "reached", "goal", ""],
             results.SelectMany(result => Ratios.Of(result).Where(ratio => ratio.Goal is not null).Select(ratio => (string[])[result.Workload.Name, .. Row(ratio)])));
+    }
+
+    /// <summary>Why figures of a run are not to be relied on, in words.</summary>
+    public static IEnumerable<string> Doubts(WorkloadResult result)
+    {
+        foreach (var lane in result.Lanes)
+        {
+            if (lane.OthersShare > Disturbing)
+            {
+                yield return $"**{lane.Name}: other processes had {Percent(lane.OthersShare)} of its core in one slice. Measure on an idle machine.**";
+            }
+
+            if (lane.Faults.Count > 0)
+            {
+                yield return $"**{lane.Name}: not all requests were answered as they should be ({Faults(lane.Faults)}). CPU per request counts answers only.**";
+            }
+
+            if (lane.Role != LaneRole.OrtFloor && lane.FlatOutMedian(static slice => slice.IdleShare) > Disturbing)
+            {
+                yield return $"**{lane.Name}: its core was idle for {Percent(lane.FlatOutMedian(static slice => slice.IdleShare))} of the closed loop, so that its saturation is the load's.**";
+            }
+        }
     }
 
     private static string[] Paced(LaneResult lane)
@@ -76,19 +106,20 @@ internal static class ServiceReport
 
     private static string[] FlatOut(LaneResult lane)
     {
-        var used = lane.FlatOutMedian(static slice => slice.Utilisation);
         return
         [
             lane.Name,
             Number(lane.FlatOutMedian(static slice => slice.Throughput), 0),
             Number(lane.FlatOutMedian(static slice => slice.CpuMicros), 1),
-            (used * 100).ToString("0", CultureInfo.InvariantCulture) + (used < Full && lane.Role != LaneRole.OrtFloor ? " % (bound by the load)" : " %"),
+            Percent(lane.FlatOutMedian(static slice => slice.Utilisation)),
+            Percent(lane.FlatOutMedian(static slice => slice.IdleShare)),
+            Percent(lane.FlatOutMedian(static slice => slice.OthersShare)),
             lane.Role == LaneRole.OrtFloor ? None : Number(lane.FlatOutMedian(static slice => slice.LoadCpuMicros), 1),
             lane.StartTime == TimeSpan.Zero ? None : Number(lane.StartTime.TotalMilliseconds, 0),
             Mebibytes(lane.ResidentIdle),
             Mebibytes(lane.ResidentLoaded),
             Number(lane.Answered + lane.FlatOut.Sum(static slice => slice.Answered), 0),
-            Number(lane.Faults, 0),
+            Faults(lane.Faults),
         ];
     }
 
@@ -108,11 +139,16 @@ internal static class ServiceReport
         Number(slice.Throughput, 0),
         Micros(slice.RoundTrip, 50),
         Micros(slice.RoundTrip, 99),
-        Number(slice.Degraded + slice.Failures.Values.Sum(), 0),
+        Faults(slice.Faults),
     ];
 
     private static string Micros(HdrHistogram.LongHistogram histogram, double percentile) =>
         histogram.TotalCount == 0 ? None : Number(Ratios.Micros(histogram, percentile), 0);
+
+    private static string Percent(double share) => (share * 100).ToString("0", CultureInfo.InvariantCulture) + " %";
+
+    private static string Faults(SortedDictionary<string, long> faults) =>
+        faults.Count == 0 ? "0" : string.Join(", ", faults.Select(fault => string.Create(CultureInfo.InvariantCulture, $"{fault.Value} {fault.Key}")));
 
     private static string Mebibytes(long bytes) => Number(bytes / 1048576.0, 0);
 }

@@ -24,17 +24,17 @@ internal sealed class Slice
     /// <summary>Answers whose engine time is over a millisecond.</summary>
     public long OverMillisecond { get; private set; }
 
-    /// <summary>Answers that are not a verdict per candidate, each evaluated.</summary>
-    public long Degraded { get; private set; }
-
-    /// <summary>By gRPC status.</summary>
-    public SortedDictionary<string, long> Failures { get; } = new(StringComparer.Ordinal);
+    /// <summary>Requests without an answer by gRPC status, and as "degraded" answers that are not a verdict per candidate, each evaluated.</summary>
+    public SortedDictionary<string, long> Faults { get; } = new(StringComparer.Ordinal);
 
     /// <summary>From the first request to the last answer.</summary>
     public TimeSpan Elapsed { get; set; }
 
     /// <summary>The server's CPU time in nanoseconds, all of it.</summary>
     public long Cpu { get; set; }
+
+    /// <summary>Nanoseconds in which the server's core had nothing to run.</summary>
+    public long CoreIdle { get; set; }
 
     /// <summary>The CPU time of the load itself, in nanoseconds.</summary>
     public long LoadCpu { get; set; }
@@ -55,6 +55,12 @@ internal sealed class Slice
     /// <summary>The share of its core that the server used.</summary>
     public double Utilisation => Cpu / (Elapsed.TotalSeconds * 1e9);
 
+    /// <summary>The share of its core that was left.</summary>
+    public double IdleShare => Math.Clamp(CoreIdle / (Elapsed.TotalSeconds * 1e9), 0, 1);
+
+    /// <summary>The share of its core that somebody else used.</summary>
+    public double OthersShare => Math.Clamp(1 - Utilisation - IdleShare, 0, 1);
+
     public static LongHistogram NewHistogram() => new(1, LongestNanos, 3);
 
     public void Add(FilterReply reply, bool degraded, long lateNanos, long roundTripNanos)
@@ -66,7 +72,7 @@ internal sealed class Slice
             Record(RoundTrip, roundTripNanos);
             if (degraded)
             {
-                Degraded++;
+                Count("degraded");
             }
 
             if (reply.EngineMicros > 0)
@@ -86,9 +92,11 @@ internal sealed class Slice
     {
         lock (_gate)
         {
-            Failures[status] = Failures.GetValueOrDefault(status) + 1;
+            Count(status);
         }
     }
+
+    private void Count(string fault) => Faults[fault] = Faults.GetValueOrDefault(fault) + 1;
 
     private void AddEngine(long nanos)
     {

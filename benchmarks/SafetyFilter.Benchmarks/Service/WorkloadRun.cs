@@ -5,11 +5,16 @@ namespace SafetyFilter.Benchmarks.Service;
 /// <summary>Measures one workload: starts its lanes, warms them, and has them take turns in short slices.</summary>
 internal sealed class WorkloadRun(ServiceOptions options, Workload workload, ItemSet items, string models, TextWriter progress)
 {
-    private const int WarmUps = 3;
+    // A lane is warm when two bursts in a row cost no less than those before, and it has answered enough for the compiler to have seen all
+    // of its ways. On a busy machine that takes longer than any fixed time.
+    private const int MostBursts = 20;
+    private const int CalmBursts = 2;
+    private const int LeastAnswers = 3_000;
+    private const double Gain = 0.97;
     private const double ShareOfSaturation = 0.5;
 
     // Tier-1 code is made in the background once calls have paused for 100 ms.
-    private static readonly TimeSpan BetweenWarmUps = TimeSpan.FromMilliseconds(300);
+    private static readonly TimeSpan BetweenBursts = TimeSpan.FromMilliseconds(300);
 
     private readonly List<Lane> _lanes = [];
     private readonly List<RequestPool> _pools = [];
@@ -27,6 +32,9 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
             {
                 Say($"round {round + 1} of {options.Pairs} at {rate} requests/s");
                 _pools.ForEach(pool => pool.Turn(round + 1));
+
+                // The requests of before are garbage: now, and not while something is measured.
+                GC.Collect();
                 await RoundAsync(results, round, rate, stop);
             }
 
@@ -94,13 +102,21 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
     {
         var lane = await starting;
         _lanes.Add(lane);
-        for (var i = 0; i < WarmUps; i++)
-        {
-            await lane.FlatOutAsync(options.WarmUp, stop);
-            await Task.Delay(BetweenWarmUps, stop);
-        }
-
+        await WarmUpAsync(lane, stop);
         return lane;
+    }
+
+    private async Task WarmUpAsync(Lane lane, CancellationToken stop)
+    {
+        var (best, calm, answers) = (double.MaxValue, 0, 0L);
+        for (var burst = 0; burst < MostBursts && (calm < CalmBursts || answers < LeastAnswers); burst++)
+        {
+            var slice = await lane.FlatOutAsync(options.WarmUp, stop);
+            await Task.Delay(BetweenBursts, stop);
+            answers += slice.Answered;
+            calm = slice.CpuMicros > best * Gain ? calm + 1 : 0;
+            best = Math.Min(best, slice.CpuMicros);
+        }
     }
 
     // Each round begins with another lane: whatever the machine does meanwhile meets all of them.
