@@ -1,6 +1,7 @@
 using SafetyFilter.Benchmarks.Service;
 using SafetyFilter.Cli.Traffic;
 using SafetyFilter.Decisions;
+using SafetyFilter.Filtering;
 using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
