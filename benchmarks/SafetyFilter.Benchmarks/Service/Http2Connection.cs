@@ -49,8 +49,8 @@ internal sealed class Http2Connection : IDisposable
     private int _frame = DefaultFrame;
     private bool _isBroken;
 
-    // Used only by the reading thread.
-    private byte[] _in = new byte[1 << 18];
+    // Used only by the reading thread. Frames have at most DefaultFrame bytes, since our settings allow no more.
+    private readonly byte[] _in = new byte[1 << 18];
     private int _inLength;
     private int _received;
 

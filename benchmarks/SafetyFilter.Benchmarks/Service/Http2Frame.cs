@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Text;
 
 namespace SafetyFilter.Benchmarks.Service;
@@ -74,7 +75,7 @@ internal readonly record struct Http2Frame(int Length, Http2FrameType Type, byte
 
         var value = block[(at + name.Length)..];
         var length = value.IsEmpty ? 0 : value[0];
-        return length is 1 or 2 && value.Length > length && int.TryParse(value.Slice(1, length), out var status) ? status : null;
+        return length is 1 or 2 && value.Length > length && int.TryParse(value.Slice(1, length), NumberStyles.None, CultureInfo.InvariantCulture, out var status) ? status : null;
     }
 
     private static byte[] Text(string text) => [(byte)text.Length, .. Encoding.ASCII.GetBytes(text)];

@@ -6,6 +6,8 @@ namespace SafetyFilter.Benchmarks.Service;
 [Flags]
 internal enum Features
 {
+    None = 0,
+
     /// <summary>One embedding of 128 float32.</summary>
     Embedding = 1,
 
@@ -44,9 +46,9 @@ internal sealed record Workload(string Name, int Candidates, Features Features)
         new("Z", 256, Features.Embedding) { Repeats = true, Policies = PolicyVariant.OfRepeats },
     ];
 
-    public bool HasEmbedding => (Features & (Features.Embedding | Features.HalfEmbedding)) != 0;
+    public bool HasEmbedding => (Features & (Features.Embedding | Features.HalfEmbedding)) != Features.None;
 
-    public bool HasCaption => (Features & Features.Caption) != 0;
+    public bool HasCaption => (Features & Features.Caption) != Features.None;
 
     public string Surface => this switch
     {
