@@ -36,6 +36,22 @@ internal static class SidecarSetup
     public static void AddSidecar(
         this WebApplicationBuilder builder, SidecarOptions options, SettingsFiles files, FrozenDictionary<string, Setting> settings)
     {
+        builder.AddServer(options);
+        builder.Services.AddSingleton(options);
+        builder.Services.AddSingleton(TimeProvider.System);
+        AddEngine(builder.Services, options);
+        AddReload(builder.Services, options, files, settings);
+        AddGrpcServices(builder.Services, options);
+        builder.Services.Configure<HostOptions>(host =>
+            host.ShutdownTimeout = options.Drain.Delay + options.Drain.Timeout);
+    }
+
+    /// <summary>
+    /// The server as it is before it has anything to serve: threads, log, listeners, gRPC, telemetry. The benchmarks put a handler into it
+    /// that does nothing.
+    /// </summary>
+    public static void AddServer(this WebApplicationBuilder builder, SidecarOptions options)
+    {
         var endpoints = new BoundEndpoints();
 
         // As many threads again as the engine keeps busy, at once and not when the pool finds out: or requests would wait in the pool's
@@ -45,15 +61,9 @@ internal static class SidecarSetup
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
         builder.Services.AddSingleton<IMemoryPoolFactory<byte>, TransportMemory>();
         builder.WebHost.UseSockets(sockets => sockets.CreateBoundListenSocket = endPoint => SocketBinding.Bind(endPoint, options));
-        builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(endpoints);
-        builder.Services.AddSingleton(TimeProvider.System);
-        AddEngine(builder.Services, options);
-        AddReload(builder.Services, options, files, settings);
         AddGrpc(builder.Services, options);
         AddTelemetry(builder.Services, options.Telemetry);
-        builder.Services.Configure<HostOptions>(host =>
-            host.ShutdownTimeout = options.Drain.Delay + options.Drain.Timeout);
     }
 
     public static void MapSidecar(this WebApplication app, SidecarOptions options)
@@ -185,7 +195,16 @@ internal static class SidecarSetup
             grpc.MaxReceiveMessageSize = (int)Math.Min(options.Limits.MaxMessageBytes * 2L, int.MaxValue);
             grpc.MaxSendMessageSize = null;
             grpc.IgnoreUnknownServices = false;
-        }).AddServiceOptions<OperationsService>(static operations =>
+        });
+
+        // A corrupt compressed message would end as UNKNOWN inside grpc-dotnet, and on a local hop compression only costs.
+        // After grpc's own set-up, which would fill an empty list again.
+        services.PostConfigure<GrpcServiceOptions>(static grpc => grpc.CompressionProviders.Clear());
+    }
+
+    private static void AddGrpcServices(IServiceCollection services, SidecarOptions options)
+    {
+        services.AddGrpc().AddServiceOptions<OperationsService>(static operations =>
         {
             operations.Interceptors.Add<OperationsAccess>();
 
@@ -202,10 +221,6 @@ internal static class SidecarSetup
         services.AddSingleton(options.Health);
         services.AddSingleton<ServingHealth>();
         services.AddSingleton<HealthService>();
-
-        // A corrupt compressed message would end as UNKNOWN inside grpc-dotnet, and on a local hop compression only costs.
-        // After grpc's own set-up, which would fill an empty list again.
-        services.PostConfigure<GrpcServiceOptions>(static grpc => grpc.CompressionProviders.Clear());
         if (options.Reflection)
         {
             // Named one by one: Grpc.AspNetCore.Server.Reflection looks for the descriptors of mapped services by reflection, which a native build may have trimmed.
