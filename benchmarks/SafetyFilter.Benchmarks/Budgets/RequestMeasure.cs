@@ -45,7 +45,7 @@ internal static class RequestMeasure
                 ["Breaker__SlowCallMicros"] = "0",
                 ["Ledger__Spool__AppendPatience"] = "00:00:00.100",
             };
-            await using var sidecar = await LocalSidecar.StartAsync(settings, () => File.Exists(ready), stop);
+            await using var sidecar = await LocalSidecar.StartAsync(settings, () => File.Exists(ready), cancellationToken: stop);
             using var note = JsonDocument.Parse(await File.ReadAllBytesAsync(ready, stop));
             using var client = SafetyFilterClient.Connect(
                 "unix:" + socket, new SafetyFilterClientOptions { FailMode = LocalFailMode.Throw, Deadline = TimeSpan.FromSeconds(30) });
