@@ -20,6 +20,7 @@ internal sealed partial class RunningContender : IAsyncDisposable
             WorkingDirectory = _folder.FullName,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
+            UseShellExecute = false,
         };
         foreach (var (key, value) in contender.Variables.Concat(Settings()))
         {
