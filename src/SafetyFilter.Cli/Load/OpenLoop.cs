@@ -20,8 +20,8 @@ internal sealed partial class OpenLoop(LoadOptions options, Ranker ranker)
     // The kernel wakes a sleeper some 60 us late; the rest of the wait is spun.
     private const int WakeUpMicros = 80;
 
-    // Not measured, and recorded by the sidecar like any other request.
-    private const int WarmUpRequests = 30;
+    /// <summary>Per connection before the first measured one; recorded by the sidecar like any other request.</summary>
+    public const int WarmUpRequests = 30;
     private static readonly TimeSpan WarmUpPatience = TimeSpan.FromSeconds(10);
 
     private readonly ConcurrentBag<Page> _pages = [];

@@ -69,9 +69,10 @@ internal sealed partial class ServingArchive(ArchiveOptions options, string spoo
         WriteOnce(Path.Combine(making, BundleLoader.ManifestFile), Checked(source, bundle.ManifestSha256.Span));
         foreach (var file in bundle.Manifest.Files)
         {
-            WriteOnce(Path.Combine(making, file.Name), Checked(Path.Combine(bundle.Folder, file.Name), file.Sha256.AsSpan()));
+            CopyChecked(Path.Combine(bundle.Folder, file.Name), Path.Combine(making, file.Name), file.Sha256.AsSpan());
         }
 
+        Confirm(NativeFile.SyncFolder(making), making);
         Directory.Move(making, target);
         Confirm(NativeFile.SyncFolder(Path.GetDirectoryName(target)!), target);
     }
@@ -83,6 +84,19 @@ internal sealed partial class ServingArchive(ArchiveOptions options, string spoo
         return SHA256.HashData(bytes).AsSpan().SequenceEqual(sha256)
             ? bytes
             : throw new IOException($"'{path}' is no longer the file that was loaded.");
+    }
+
+    // Large files, which the kernel copies; what counts is what the copy holds.
+    private static void CopyChecked(string source, string copy, ReadOnlySpan<byte> sha256)
+    {
+        File.Copy(source, copy);
+        using var file = File.OpenRead(copy);
+        if (!SHA256.HashData(file).AsSpan().SequenceEqual(sha256))
+        {
+            throw new IOException($"'{source}' is no longer the file that was loaded.");
+        }
+
+        Confirm(NativeFile.Sync(file.SafeFileHandle), copy);
     }
 
     private static void WriteOnce(string path, ReadOnlySpan<byte> content)

@@ -96,46 +96,48 @@ internal sealed class BundleLoader
         byte[]? model = null, golden = null;
         foreach (var file in manifest.Files)
         {
-            var limit = file.Name switch
+            byte[]? hash;
+            switch (file.Name)
             {
-                ManifestReader.ModelFile => _limits.MaxModelBytes,
-                ManifestReader.GoldenFile => _limits.MaxJsonBytes,
-                _ => _limits.MaxFileBytes,
-            };
-            var bytes = ReadFile(file.Name, limit);
-            if (bytes is null)
-            {
-                continue;
+                case ManifestReader.ModelFile:
+                    model = ReadFile(file.Name, _limits.MaxModelBytes);
+                    hash = model is null ? null : SHA256.HashData(model);
+                    break;
+                case ManifestReader.GoldenFile:
+                    golden = ReadFile(file.Name, _limits.MaxJsonBytes);
+                    hash = golden is null ? null : SHA256.HashData(golden);
+                    break;
+                default:
+                    // Nothing here needs its content, and an encoder is larger than all else in memory.
+                    hash = OpenFile(file.Name, _limits.MaxFileBytes, SHA256.HashData);
+                    break;
             }
 
-            var hash = SHA256.HashData(bytes);
-            if (!hash.AsSpan().SequenceEqual(file.Sha256.AsSpan()))
+            if (hash is not null && !hash.AsSpan().SequenceEqual(file.Sha256.AsSpan()))
             {
                 Refuse(file.Name, $"Its SHA-256 is {Convert.ToHexStringLower(hash)}, the manifest says {Convert.ToHexStringLower(file.Sha256.AsSpan())}. "
                     + "Restore the file, or release a new version of the bundle.");
             }
-
-            (model, golden) = file.Name switch
-            {
-                ManifestReader.ModelFile => (bytes, golden),
-                ManifestReader.GoldenFile => (model, bytes),
-                _ => (model, golden),
-            };
         }
 
         return (model, golden);
     }
 
-    private byte[]? ReadFile(string name, long limit)
+    private byte[]? ReadFile(string name, long limit) => OpenFile(name, Math.Min(limit, Array.MaxLength), static file =>
+    {
+        var bytes = new byte[file.Length];
+        file.ReadExactly(bytes);
+        return bytes;
+    });
+
+    private byte[]? OpenFile(string name, long limit, Func<Stream, byte[]> read)
     {
         try
         {
             using var file = File.OpenRead(Path.Combine(_folder, name));
-            if (file.Length <= Math.Min(limit, Array.MaxLength))
+            if (file.Length <= limit)
             {
-                var bytes = new byte[file.Length];
-                file.ReadExactly(bytes);
-                return bytes;
+                return read(file);
             }
 
             Refuse(name, $"It has {file.Length} bytes, more than the limit of {limit}. Make it smaller or raise the limit.");
