@@ -65,7 +65,7 @@ internal sealed class AdmissionGate : IDisposable
     /// <param name="priority">Higher ones go first, and take the last place in a full line from lower ones.</param>
     /// <param name="patience">How long it may wait.</param>
     /// <param name="gone">That it need not wait any more: it leaves the line at once.</param>
-    public ValueTask<Turn> Enter(SurfacePriority priority, TimeSpan patience, CancellationToken gone = default)
+    public ValueTask<Turn> Enter(SurfacePriority priority, TimeSpan patience, CancellationToken gone)
     {
         Waiter? displaced = null;
         Waiter waiter;

@@ -69,10 +69,12 @@ internal sealed class ReloadingSidecar : IAsyncDisposable
         File.Move(aside, SettingsFile, overwrite: true);
     }
 
-    public void RenamePolicy(int number)
+    public void RenamePolicy(int number) => RenamePolicy(Policy(number));
+
+    public void RenamePolicy(string text)
     {
         var aside = Path.Combine(Folder, "next.yaml");
-        File.WriteAllText(aside, Policy(number));
+        File.WriteAllText(aside, text);
         File.Move(aside, PolicyFile, overwrite: true);
     }
 

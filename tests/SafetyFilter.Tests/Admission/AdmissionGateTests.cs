@@ -10,6 +10,8 @@ public sealed class AdmissionGateTests
 
     private readonly FakeTimeProvider _time = new();
 
+    private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
+
     [Fact]
     public void TryEnter_AllPlacesTaken_IsFalseUntilOneIsGivenBack()
     {
@@ -27,8 +29,8 @@ public sealed class AdmissionGateTests
     public async Task Enter_PlacesTaken_TakesTurnsInTheOrderOfArrival()
     {
         using var gate = Busy(places: 1, maxWaiting: 4);
-        var first = gate.Enter(SurfacePriority.Normal, Patience);
-        var second = gate.Enter(SurfacePriority.Normal, Patience);
+        var first = gate.Enter(SurfacePriority.Normal, Patience, Cancelled);
+        var second = gate.Enter(SurfacePriority.Normal, Patience, Cancelled);
         Assert.Equal(2, gate.Waiting);
 
         gate.Leave(_time.GetTimestamp());
@@ -47,12 +49,12 @@ public sealed class AdmissionGateTests
     {
         using var gate = Busy(places: 1, maxWaiting: 4, service: TimeSpan.FromMilliseconds(10));
         Assert.Equal(ShedReason.NoTime, gate.Foresee(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9)));
-        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9))).Reason);
-        var waits = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(11));
+        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(9), Cancelled)).Reason);
+        var waits = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(11), Cancelled);
         Assert.False(waits.IsCompleted);
 
         // Behind it the turn comes a service time later.
-        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(19))).Reason);
+        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(19), Cancelled)).Reason);
         gate.Leave(_time.GetTimestamp());
         Assert.Equal(ShedReason.None, (await waits).Reason);
     }
@@ -61,8 +63,8 @@ public sealed class AdmissionGateTests
     public async Task Enter_PatienceEnds_LeavesTheLineAlsoWhenNoPlaceIsGivenBack()
     {
         using var gate = Busy(places: 1, maxWaiting: 4);
-        var patient = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(50));
-        var hasty = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(5));
+        var patient = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(50), Cancelled);
+        var hasty = gate.Enter(SurfacePriority.Normal, TimeSpan.FromMilliseconds(5), Cancelled);
 
         _time.Advance(TimeSpan.FromMilliseconds(5));
         Assert.Equal(ShedReason.WaitedTooLong, (await hasty).Reason);
@@ -77,13 +79,13 @@ public sealed class AdmissionGateTests
     public async Task Enter_LineIsFull_TheHigherPriorityTakesTheLastPlaceOfTheLower()
     {
         using var gate = Busy(places: 1, maxWaiting: 2);
-        var low = gate.Enter(SurfacePriority.Low, Patience);
-        var normal = gate.Enter(SurfacePriority.Normal, Patience);
+        var low = gate.Enter(SurfacePriority.Low, Patience, Cancelled);
+        var normal = gate.Enter(SurfacePriority.Normal, Patience, Cancelled);
         Assert.Equal(ShedReason.Full, gate.Foresee(SurfacePriority.Low, Patience));
-        Assert.Equal(ShedReason.Full, (await gate.Enter(SurfacePriority.Low, Patience)).Reason);
+        Assert.Equal(ShedReason.Full, (await gate.Enter(SurfacePriority.Low, Patience, Cancelled)).Reason);
         Assert.Equal(ShedReason.None, gate.Foresee(SurfacePriority.High, Patience));
 
-        var high = gate.Enter(SurfacePriority.High, Patience);
+        var high = gate.Enter(SurfacePriority.High, Patience, Cancelled);
         Assert.Equal(ShedReason.Displaced, (await low).Reason);
         gate.Leave(_time.GetTimestamp());
         Assert.Equal(ShedReason.None, (await high).Reason);
@@ -96,7 +98,7 @@ public sealed class AdmissionGateTests
     public async Task Enter_HolderRunsLateAfterItsPlaceWasGiven_HeldItAllTheWhile()
     {
         using var gate = Busy(places: 1, maxWaiting: 2, service: TimeSpan.FromMilliseconds(1));
-        var waits = gate.Enter(SurfacePriority.Normal, Patience);
+        var waits = gate.Enter(SurfacePriority.Normal, Patience, Cancelled);
         gate.Leave(_time.GetTimestamp());
         var before = gate.ServiceTime;
 
@@ -114,7 +116,7 @@ public sealed class AdmissionGateTests
         using var gate = Busy(places: 1, maxWaiting: 2);
         using var going = new CancellationTokenSource();
         var first = gate.Enter(SurfacePriority.Normal, Patience, going.Token);
-        var second = gate.Enter(SurfacePriority.Normal, Patience);
+        var second = gate.Enter(SurfacePriority.Normal, Patience, Cancelled);
         Assert.Equal(ShedReason.Full, gate.Foresee(SurfacePriority.Normal, Patience));
 
         await going.CancelAsync();
@@ -144,7 +146,7 @@ public sealed class AdmissionGateTests
         Assert.Equal(ShedReason.None, (await first).Reason);
 
         // The gate uses what it has kept of the first one again.
-        var second = gate.Enter(SurfacePriority.Normal, Patience);
+        var second = gate.Enter(SurfacePriority.Normal, Patience, Cancelled);
         await going.CancelAsync();
 
         Assert.False(second.IsCompleted);
@@ -191,7 +193,7 @@ public sealed class AdmissionGateTests
     public async Task Enter_NoPatience_IsRefusedAtOnce()
     {
         using var gate = Busy(places: 1, maxWaiting: 2);
-        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.High, TimeSpan.Zero)).Reason);
+        Assert.Equal(ShedReason.NoTime, (await gate.Enter(SurfacePriority.High, TimeSpan.Zero, Cancelled)).Reason);
         Assert.Equal(0, gate.Waiting);
     }
 
@@ -210,7 +212,7 @@ public sealed class AdmissionGateTests
             for (var round = 0; round < rounds; round++)
             {
                 var priority = (SurfacePriority)((caller + round) % 3);
-                if (!gate.TryEnter() && (await gate.Enter(priority, TimeSpan.FromMinutes(1))).Reason != ShedReason.None)
+                if (!gate.TryEnter() && (await gate.Enter(priority, TimeSpan.FromMinutes(1), Cancelled)).Reason != ShedReason.None)
                 {
                     continue;
                 }
