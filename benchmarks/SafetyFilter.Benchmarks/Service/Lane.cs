@@ -9,6 +9,9 @@ internal enum LaneRole
     /// <summary>A server that does the workload's whole work: what is measured.</summary>
     Subject,
 
+    /// <summary>Another build of the sidecar: a subject that is also compared with this one.</summary>
+    OtherBuild,
+
     /// <summary>The sidecar with another workload, that a goal compares with.</summary>
     Compared,
 

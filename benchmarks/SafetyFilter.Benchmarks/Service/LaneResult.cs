@@ -80,7 +80,7 @@ internal sealed class LaneResult(Lane lane)
 /// <param name="SliceLength">Of each of them.</param>
 internal sealed record WorkloadResult(Workload Workload, double Rate, TimeSpan SliceLength, IReadOnlyList<LaneResult> Lanes)
 {
-    public IEnumerable<LaneResult> Subjects => Lanes.Where(lane => lane.Role == LaneRole.Subject);
+    public IEnumerable<LaneResult> Subjects => Lanes.Where(lane => lane.Role is LaneRole.Subject or LaneRole.OtherBuild);
 
     public LaneResult The(LaneRole role) => Lanes.First(lane => lane.Role == role);
 }

@@ -13,6 +13,9 @@ internal sealed record Ratio(string Name, string Subject, double Value, double? 
 /// <summary>The comparisons that the goals are about. Every ratio is made within a round, where lanes met the same machine.</summary>
 internal static class Ratios
 {
+    // The lane of --sidecar aot=PROGRAM, whose start and memory have goals.
+    private const string NativeBuild = LaneStart.Sidecar + "/aot";
+
     public static IEnumerable<Ratio> Of(WorkloadResult result)
     {
         var workload = result.Workload.Name;
@@ -46,6 +49,14 @@ internal static class Ratios
         {
             yield return new Ratio(
                 $"CPU, {workload} / {result.Workload.ComparedWith}", sidecar.Name, Median(sidecar.Paced, compared.Paced, static (s, c) => s.CpuMicros / c.CpuMicros), 2.0);
+        }
+
+        foreach (var build in result.Lanes.Where(lane => lane.Role == LaneRole.OtherBuild))
+        {
+            var isNative = build.Name == NativeBuild;
+            yield return new Ratio("start to serving / this build's", build.Name, build.StartTime / sidecar.StartTime, isNative ? 0.3 : null);
+            yield return new Ratio("resident under load / this build's", build.Name, (double)build.ResidentLoaded / sidecar.ResidentLoaded, isNative ? 0.7 : null);
+            yield return new Ratio("CPU / this build's", build.Name, Median(build.Paced, sidecar.Paced, static (b, s) => b.CpuMicros / s.CpuMicros));
         }
 
         foreach (var policy in result.Workload.Policies.Where(policy => policy.Name.Length > 0))

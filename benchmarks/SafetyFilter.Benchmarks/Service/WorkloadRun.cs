@@ -78,7 +78,7 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
 
         foreach (var (name, other) in options.Sidecars)
         {
-            await AddAsync(start.SidecarAsync($"{LaneStart.Sidecar}/{name}", other, workload.Policies[0], LaneRole.Subject, pool), stop);
+            await AddAsync(start.SidecarAsync($"{LaneStart.Sidecar}/{name}", other, workload.Policies[0], LaneRole.OtherBuild, pool), stop);
         }
 
         if (workload.ComparedWith is { } compared)
@@ -143,7 +143,7 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
             Say($"ladder at {rate} requests/s");
             foreach (var result in results)
             {
-                if (result.Lane.Role is LaneRole.Subject or LaneRole.GrpcFloor)
+                if (result.Lane.Role is LaneRole.Subject or LaneRole.OtherBuild or LaneRole.GrpcFloor)
                 {
                     result.Ladder.Add((rate, await result.Lane.PacedAsync(rate, options.Slice, stop)));
                 }
