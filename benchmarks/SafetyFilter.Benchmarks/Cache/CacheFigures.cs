@@ -33,7 +33,7 @@ internal static class CacheFigures
             rows.AddRange(Rows(models, workload.Bundles, workload.Name, workload.Text, workload.Embedding, scale));
         }
 
-        report.Table(["bundles", "entries", "hits", "CPU us/request (median)", "against none (median)", "allocated B/request", "entries used", "evicted/request"], rows);
+        report.Table(["bundles", "entries", "hits", "CPU us/request (median; turns)", "against none (median)", "allocated B/request", "entries used", "evicted/request"], rows);
         Parts(report, models);
     }
 
@@ -53,12 +53,13 @@ internal static class CacheFigures
         }
 
         var cpu = engines.Select(static _ => new List<double>()).ToArray();
-        var allocated = new long[engines.Length];
+        var (allocated, remembered, lookedUp) = (new long[engines.Length], new long[engines.Length], new long[engines.Length]);
         var evicted = engines.Select(static engine => engine.Cache.Evicted).ToArray();
-        Array.ForEach(engines, static engine => engine.Forget());
         for (var turn = 0; turn < Turns; turn++)
         {
             Fill();
+            var took = new double[engines.Length];
+            Array.ForEach(engines, static engine => engine.Forget());
             for (var i = 0; i < engines.Length; i++)
             {
                 var engine = engines[(i + turn) % engines.Length];
@@ -67,8 +68,15 @@ internal static class CacheFigures
                 var bytes = GC.GetAllocatedBytesForCurrentThread();
                 var before = Environment.CpuUsage.TotalTime;
                 Array.ForEach(decisions, engine.Decide);
-                cpu[at].Add((Environment.CpuUsage.TotalTime - before).TotalMicroseconds / PagesAtATurn);
+                took[at] = (Environment.CpuUsage.TotalTime - before).TotalMicroseconds / PagesAtATurn;
                 allocated[at] += GC.GetAllocatedBytesForCurrentThread() - bytes;
+                remembered[at] += engine.Remembered;
+                lookedUp[at] += engine.LookedUp;
+            }
+
+            for (var i = 0; i < engines.Length && !Array.Exists(engines, static engine => engine.Failed); i++)
+            {
+                cpu[i].Add(took[i]);
             }
         }
 
@@ -79,8 +87,8 @@ internal static class CacheFigures
             [
                 name,
                 entries[i] == 0 ? "none" : Number(entries[i], 0),
-                entries[i] == 0 ? "" : $"{Number(100.0 * engines[i].Remembered / engines[i].LookedUp, 1)} %",
-                Number(Median(cpu[i]), 0),
+                entries[i] == 0 ? "" : $"{Number(100.0 * remembered[i] / lookedUp[i], 1)} %",
+                $"{Number(Median(cpu[i]), 0)} ({cpu[i].Count})",
                 Number(Median(cpu[i].Zip(cpu[0], static (one, none) => one / none))),
                 Number(allocated[i] / requests, 0),
                 entries[i] == 0 ? "" : Number(engines[i].Cache.Count, 0),

@@ -60,14 +60,14 @@ internal sealed class CachedEngine : IDisposable
         {
             LookedUp += run.LookedUp;
             Remembered += run.Remembered;
-            if (run.Failure != FailureKind.None)
-            {
-                throw new InvalidOperationException($"A bundle gave no scores: {run.Failure}. The machine is too busy for figures.");
-            }
+            Failed |= run.Failure != FailureKind.None;
         }
     }
 
-    public void Forget() => (LookedUp, Remembered) = (0, 0);
+    /// <summary>Whether a bundle gave no scores in time, on a machine that was busy otherwise: then the turn is no measurement.</summary>
+    public bool Failed { get; private set; }
+
+    public void Forget() => (LookedUp, Remembered, Failed) = (0, 0, false);
 
     public void Dispose()
     {
