@@ -1,6 +1,7 @@
 using System.CommandLine;
 using SafetyFilter.Benchmarks.Breaker;
 using SafetyFilter.Benchmarks.Budgets;
+using SafetyFilter.Benchmarks.Cache;
 using SafetyFilter.Benchmarks.Ledger;
 using SafetyFilter.Benchmarks.Micro;
 using SafetyFilter.Benchmarks.Service;
@@ -15,4 +16,5 @@ root.Subcommands.Add(ServiceCommand.Create());
 root.Subcommands.Add(GrpcFloor.Create());
 root.Subcommands.Add(OrtFloor.Create());
 root.Subcommands.Add(StartCommand.Create());
+root.Subcommands.Add(CacheCommand.Create());
 return await root.Parse(args).InvokeAsync();

@@ -187,6 +187,12 @@ public readonly struct ClassifierSummary
 
     /// <summary>The time its bundle took; zero when it did not run. The same for all classifiers of a bundle, which run together.</summary>
     public TimeSpan Duration => TimeSpan.FromMicroseconds(_report.Micros);
+
+    /// <summary>
+    /// Candidates whose score its bundle gave in an earlier run over the same version and input, where the policy has
+    /// <c>verdict_cache: on</c>. They count as evaluated.
+    /// </summary>
+    public int Remembered => (int)_report.Remembered;
 }
 
 /// <summary>One classifier without a score for some candidates or all. A view.</summary>

@@ -22,10 +22,7 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
         Line("took", string.Create(CultureInfo.InvariantCulture, $"{record.EngineMicros:N0} us of a budget of {record.BudgetMicros:N0} us"));
         foreach (var bundle in record.Bundles)
         {
-            var run = bundle.Failure == FailureKind.None
-                ? string.Create(CultureInfo.InvariantCulture, $"ran {bundle.Micros:N0} us")
-                : $"gave no scores: {Words(bundle.Failure)}";
-            Line("bundle", $"{record.Text(bundle.Name)} {record.Text(bundle.Version)}, model sha256 {Convert.ToHexStringLower(record[bundle.ModelSha256])}: {run}, breaker {Words(bundle.Breaker)}");
+            Line("bundle", $"{record.Text(bundle.Name)} {record.Text(bundle.Version)}, model sha256 {Convert.ToHexStringLower(record[bundle.ModelSha256])}: {RunOf(bundle)}, breaker {Words(bundle.Breaker)}");
         }
 
         TellPrivacy();
@@ -118,11 +115,31 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
         if (!float.IsNaN(score))
         {
             var remembered = failure == FailureKind.None ? "" : $" (remembered: {Words(failure)})";
-            Line("score", string.Create(CultureInfo.InvariantCulture, $"{name} {score:R}{remembered}{mark}"));
+            var earlier = record.IsRemembered(record.Bundles[classifier.Bundle], candidate) ? ", score remembered from an earlier run of the same content version and bundle" : "";
+            Line("score", string.Create(CultureInfo.InvariantCulture, $"{name} {score:R}{remembered}{mark}{earlier}"));
             return;
         }
 
         Line("score", $"{name}: none, {Words(failure)}; it fails {Words(ModeOf(row, candidate, classifier.FailMode))}{mark}");
+    }
+
+    private string RunOf(in RecordedBundle bundle)
+    {
+        var remembered = 0;
+        for (var candidate = 0; candidate < record.Count; candidate++)
+        {
+            remembered += record.IsRemembered(bundle, candidate) ? 1 : 0;
+        }
+
+        if (remembered == record.Count && remembered > 0)
+        {
+            return "did not run, all scores are remembered";
+        }
+
+        var run = bundle.Failure == FailureKind.None
+            ? string.Create(CultureInfo.InvariantCulture, $"ran {bundle.Micros:N0} us")
+            : $"gave no scores: {Words(bundle.Failure)}";
+        return remembered == 0 ? run : $"the scores of {Count(remembered, "candidate")} are remembered; for the others it {run}";
     }
 
     private FailMode ModeOf(int row, int candidate, FailMode policys)

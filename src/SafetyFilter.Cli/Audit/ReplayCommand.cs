@@ -135,6 +135,13 @@ internal sealed class ReplayCommand
             $"{report.Decisions:N0} decisions over {report.Candidates:N0} candidates in {elapsed.TotalSeconds:N2} s ({report.Candidates / elapsed.TotalSeconds:N0}/s): "
             + $"{report.Equal:N0} equal, {report.Different:N0} different, {report.NotRecomputableCount:N0} not recomputable; "
             + $"{report.Rescored:N0} also scored again from their inputs"));
+        if (report.Remembered > 0)
+        {
+            text.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{report.Remembered:N0} scores were remembered from earlier runs: scored again they are within their bundles' tolerance, all others bit for bit"));
+        }
+
         if (shared is not null)
         {
             text.WriteLine(shared);
@@ -152,6 +159,7 @@ internal sealed class ReplayCommand
         json.WriteNumber("equal_decisions", report.Equal);
         json.WriteNumber("different_decisions", report.Different);
         json.WriteNumber("rescored_decisions", report.Rescored);
+        json.WriteNumber("remembered_scores", report.Remembered);
         json.WriteNumber("repeats", repeats);
         DamageLine.Write(json, damage);
         shared?.Write(json, "replayed");

@@ -40,6 +40,7 @@ internal static class FilterResponseWriter
             into.UInt32(3, (uint)run.Failure);
             into.UInt32(4, (uint)classifier.FailMode);
             into.UInt32(5, run.Micros);
+            into.UInt32(6, (uint)run.Remembered);
             into.End(mark);
         }
     }

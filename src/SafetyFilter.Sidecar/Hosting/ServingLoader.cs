@@ -71,6 +71,9 @@ internal sealed partial class ServingLoader(
         return loaded;
     }
 
+    /// <summary>What serves by now. What only the one before needed is given back.</summary>
+    public void Settle(LoadedServing loaded) => engine.Release(loaded.Snapshot);
+
     public static string ConfigRevision(IConfiguration configuration)
     {
         var text = new StringBuilder();

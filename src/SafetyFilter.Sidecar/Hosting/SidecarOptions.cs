@@ -25,6 +25,7 @@ internal sealed class SidecarOptions
     public BreakerOptions Breaker { get; init; } = new();
     public ChaosOptions Chaos { get; init; } = new();
     public LastKnownOptions LastKnown { get; init; } = new();
+    public VerdictCacheOptions VerdictCache { get; init; } = new();
     public ReloadOptions Reload { get; init; } = new();
     public LedgerOptions Ledger { get; init; } = new();
     public HealthOptions Health { get; init; } = new();
@@ -65,6 +66,7 @@ internal sealed class SidecarOptions
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),
         .. LastKnown.Validate(),
+        .. VerdictCache.Validate(),
         .. Reload.Validate(),
         .. LedgerOptionsValidator.Validate(Ledger),
         .. Drain.Validate(),

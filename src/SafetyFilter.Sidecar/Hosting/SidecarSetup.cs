@@ -151,6 +151,12 @@ internal static class SidecarSetup
             change => provider.GetRequiredService<OperationsJournal>().BreakerChanged(change) == AppendResult.Appended));
         services.AddSingleton<BreakerBoard>();
         services.AddSingleton(new LastKnownScores(options.LastKnown));
+        services.AddSingleton(provider =>
+        {
+            var cache = new VerdictCache(options.VerdictCache, provider.GetRequiredService<TimeProvider>());
+            VerdictCacheMetrics.Create(provider.GetRequiredService<Meter>(), () => cache.Count, () => cache.Evicted);
+            return cache;
+        });
         services.AddSingleton<RunWatchdog>();
         services.AddSingleton(options.Admission);
         services.AddSingleton(static provider => new ShedReport(

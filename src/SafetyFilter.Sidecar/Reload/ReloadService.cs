@@ -215,6 +215,7 @@ internal sealed partial class ReloadService(
         }
 
         Volatile.Write(ref _loaded, after);
+        loader.Settle(after);
         if (differences.Any(static difference => !difference.NeedsRestart && SettingKeys.IsIn(difference.Key, "Ledger:Kafka")))
         {
             ledger.UseKafka(change.Options.Ledger.Kafka);

@@ -124,6 +124,10 @@ internal sealed class RecordedDecision
     /// <summary>Whether the record lacks what stood at this path (see RecordPaths) for good or for those without the key.</summary>
     public bool Withholds(ReadOnlySpan<byte> path) => Names(Masked, path) || (!IsUnsealed && Names(SealedPaths, path));
 
+    /// <summary>Whether a candidate's scores by this bundle are remembered from an earlier run of it.</summary>
+    public bool IsRemembered(in RecordedBundle bundle, int candidate) =>
+        !bundle.Remembered.IsEmpty && (this[bundle.Remembered][candidate >> 3] >> (candidate & 7) & 1) != 0;
+
     public ReadOnlySpan<uint> CandidatesOf(in RecordedDegradation degradation) =>
         CollectionsMarshal.AsSpan(Indexes).Slice(degradation.Candidates.Start, degradation.Candidates.Length);
 
@@ -234,7 +238,7 @@ internal sealed class RecordedDecision
             return $"there are {Batch.Ids.Count} candidate ids for {count} candidates";
         }
 
-        return CheckIndexes() ?? CheckInputs() ?? FillScores();
+        return CheckIndexes() ?? CheckRemembered() ?? CheckInputs() ?? FillScores();
     }
 
     private string? CheckIndexes()
@@ -268,6 +272,19 @@ internal sealed class RecordedDecision
             if ((uint)classifier.Bundle >= (uint)Bundles.Count)
             {
                 return $"classifier '{Text(classifier.Name)}' names bundle {classifier.Bundle} of {Bundles.Count}";
+            }
+        }
+
+        return null;
+    }
+
+    private string? CheckRemembered()
+    {
+        foreach (ref readonly var bundle in CollectionsMarshal.AsSpan(Bundles))
+        {
+            if (!bundle.Remembered.IsEmpty && bundle.Remembered.Length != (Count + 7) / 8)
+            {
+                return $"bundle '{Text(bundle.Name)}' has {bundle.Remembered.Length} bytes of remembered candidates for {Count} candidates";
             }
         }
 

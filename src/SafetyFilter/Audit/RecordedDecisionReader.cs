@@ -109,6 +109,7 @@ internal ref struct RecordedDecisionReader
                 (4, ProtoReader.Varint) => Enum(ref wire, out bundle.Failure),
                 (5, ProtoReader.Varint) => UInt32(ref wire, out bundle.Micros),
                 (6, ProtoReader.Varint) => Enum(ref wire, out bundle.Breaker),
+                (7, ProtoReader.Delimited) => wire.TryReadDelimited(out bundle.Remembered),
                 _ => wire.TrySkip(field, type),
             };
         }

@@ -16,6 +16,9 @@ internal struct RecordedBundle
 
     public uint Micros;
     public BreakerState Breaker;
+
+    /// <summary>A bit per candidate whose scores are remembered from an earlier run; empty when none is.</summary>
+    public ByteSlice Remembered;
 }
 
 internal struct RecordedClassifier

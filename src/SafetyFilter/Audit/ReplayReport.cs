@@ -27,6 +27,12 @@ internal sealed class ReplayReport(int maxDifferences)
     /// <summary>Decisions whose scores were recomputed from captured inputs too.</summary>
     public long Rescored { get; set; }
 
+    /// <summary>
+    /// Scores that records say are remembered, and that were recomputed from captured inputs and found within the bundle's own tolerance: which
+    /// batch they were computed in is not known, so their last bits cannot be.
+    /// </summary>
+    public long Remembered { get; set; }
+
     public long DifferenceCount { get; private set; }
 
     public IReadOnlyList<ReplayDifference> Differences => _differences;
@@ -58,6 +64,7 @@ internal sealed class ReplayReport(int maxDifferences)
         Equal += later.Equal;
         Different += later.Different;
         Rescored += later.Rescored;
+        Remembered += later.Remembered;
         DifferenceCount += later.DifferenceCount;
         _differences.AddRange(later._differences.Take(maxDifferences - _differences.Count));
         foreach (var (reason, miss) in later._misses)
@@ -65,7 +72,7 @@ internal sealed class ReplayReport(int maxDifferences)
             _misses[reason] = _misses.TryGetValue(reason, out var known) ? known with { Count = known.Count + miss.Count } : miss;
         }
 
-        later.Decisions = later.Candidates = later.Equal = later.Different = later.Rescored = later.DifferenceCount = 0;
+        later.Decisions = later.Candidates = later.Equal = later.Different = later.Rescored = later.Remembered = later.DifferenceCount = 0;
         later._differences.Clear();
         later._misses.Clear();
     }

@@ -7,6 +7,10 @@ namespace SafetyFilter.Audit;
 /// <summary>The part that asks the models again, where the record has what they read.</summary>
 internal sealed partial class ReplayWork
 {
+    // Candidates of the bundle at hand: those that its recorded run had, and those whose scores were remembered.
+    private readonly List<int> _run = [];
+    private readonly List<int> _remembered = [];
+
     private void Rescore()
     {
         if (!_record.HasInputs)
@@ -28,9 +32,11 @@ internal sealed partial class ReplayWork
     private bool Rescore(int index)
     {
         var recorded = _record.Bundles[index];
+        Split(recorded);
 
         // What failed by fault, breaker, budget or load is as it was: nothing can be asked again.
-        if (recorded.Failure is not (FailureKind.None or FailureKind.MissingFeature or FailureKind.FeatureMismatch))
+        var asksRun = recorded.Failure is FailureKind.None or FailureKind.MissingFeature or FailureKind.FeatureMismatch && _run.Count > 0;
+        if (!asksRun && _remembered.Count == 0)
         {
             return true;
         }
@@ -43,17 +49,76 @@ internal sealed partial class ReplayWork
 
         Span<int> rows = stackalloc int[bundle.Classifiers.Length];
         FindRows(bundle, index, rows);
-        var outcome = bundle.Score(_record.Batch, _rescored, rows);
-        if (outcome.Failure != recorded.Failure)
+        if (asksRun)
         {
-            Differ($"outcome of {bundle.Name}", recorded.Failure.ToString(), outcome.Failure.ToString());
+            RepeatRun(bundle, recorded.Failure, rows);
+        }
+
+        if (_remembered.Count > 0)
+        {
+            CheckRemembered(bundle, rows);
+        }
+
+        return true;
+    }
+
+    // The bundle ran over these in one batch, and over no others.
+    private void Split(in RecordedBundle recorded)
+    {
+        _run.Clear();
+        _remembered.Clear();
+        for (var candidate = 0; candidate < _record.Count; candidate++)
+        {
+            (_record.IsRemembered(recorded, candidate) ? _remembered : _run).Add(candidate);
+        }
+    }
+
+    // The same candidates in the same batch: every bit has to come again.
+    private void RepeatRun(ModelBundle bundle, FailureKind recorded, ReadOnlySpan<int> rows)
+    {
+        var picked = _remembered.Count == 0 ? default : CollectionsMarshal.AsSpan(_run);
+        var outcome = bundle.Score(_record.Batch, _rescored, rows, picked);
+        if (outcome.Failure != recorded)
+        {
+            Differ($"outcome of {bundle.Name}", recorded.ToString(), outcome.Failure.ToString());
         }
         else if (outcome.Failure == FailureKind.None)
         {
             CompareRows(rows);
         }
+    }
 
-        return true;
+    // In which batch a remembered score was computed is not recorded, and last bits depend on it: as near as the bundle says of itself.
+    private void CheckRemembered(ModelBundle bundle, ReadOnlySpan<int> rows)
+    {
+        var outcome = bundle.Score(_record.Batch, _rescored, rows, CollectionsMarshal.AsSpan(_remembered));
+        if (outcome.Failure != FailureKind.None)
+        {
+            Differ($"remembered scores of {bundle.Name}", "given", outcome.Failure.ToString());
+            return;
+        }
+
+        foreach (var row in rows)
+        {
+            if (row < 0)
+            {
+                continue;
+            }
+
+            foreach (var candidate in CollectionsMarshal.AsSpan(_remembered))
+            {
+                var (score, again) = (_record.Scores.Row(row)[candidate], _rescored.Row(row)[candidate]);
+                if (Math.Abs(score - again) <= bundle.Tolerance)
+                {
+                    Report.Remembered++;
+                }
+                else
+                {
+                    // NaN too: what was remembered was a score.
+                    Differ($"remembered score {_record.Text(_record.Classifiers[row].Name)}", Number(score), Number(again), candidate);
+                }
+            }
+        }
     }
 
     private void FindRows(ModelBundle bundle, int index, Span<int> rows)
@@ -78,15 +143,15 @@ internal sealed partial class ReplayWork
         {
             if (row >= 0)
             {
-                ForgetRemembered(row);
-                CompareBits($"score {_record.Text(_record.Classifiers[row].Name)}", _record.Scores.Row(row), _rescored.Row(row));
+                ForgetLastKnown(row);
+                CompareScores(row);
                 CompareFailures(row);
             }
         }
     }
 
     // The model had no score for these, and has none now. The verdicts have been compared by then.
-    private void ForgetRemembered(int row)
+    private void ForgetLastKnown(int row)
     {
         var failures = _record.Scores.Failures(row);
         for (var candidate = 0; candidate < failures.Length; candidate++)
@@ -95,6 +160,17 @@ internal sealed partial class ReplayWork
             {
                 _record.Scores.Row(row)[candidate] = float.NaN;
             }
+        }
+    }
+
+    private void CompareScores(int row)
+    {
+        var field = $"score {_record.Text(_record.Classifiers[row].Name)}";
+        var recorded = _record.Scores.Row(row);
+        var recomputed = _rescored.Row(row);
+        foreach (var candidate in CollectionsMarshal.AsSpan(_run))
+        {
+            CompareBits(field, recorded[candidate], recomputed[candidate], candidate);
         }
     }
 

@@ -182,18 +182,18 @@ internal sealed partial class ReplayWork(PolicyArchive policies, BundleArchive b
         var recomputed = _verdicts.Margins;
         if (!MemoryMarshal.AsBytes(recorded).SequenceEqual(MemoryMarshal.AsBytes(recomputed)))
         {
-            CompareBits("margin", recorded, recomputed);
+            for (var candidate = 0; candidate < recorded.Length; candidate++)
+            {
+                CompareBits("margin", recorded[candidate], recomputed[candidate], candidate);
+            }
         }
     }
 
-    private void CompareBits(string field, ReadOnlySpan<float> recorded, ReadOnlySpan<float> recomputed)
+    private void CompareBits(string field, float recorded, float recomputed, int candidate)
     {
-        for (var candidate = 0; candidate < recorded.Length; candidate++)
+        if (BitConverter.SingleToUInt32Bits(recorded) != BitConverter.SingleToUInt32Bits(recomputed))
         {
-            if (BitConverter.SingleToUInt32Bits(recorded[candidate]) != BitConverter.SingleToUInt32Bits(recomputed[candidate]))
-            {
-                Differ(field, Number(recorded[candidate]), Number(recomputed[candidate]), candidate);
-            }
+            Differ(field, Number(recorded), Number(recomputed), candidate);
         }
     }
 

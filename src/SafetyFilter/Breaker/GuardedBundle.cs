@@ -78,7 +78,8 @@ internal sealed class GuardedBundle
     /// <param name="rows">For each classifier of the bundle its row, or -1.</param>
     /// <param name="limit">What is left of the budget. A run that overruns a caller's deadline does not count at all; one that
     /// was cut for another limit counts as slow if it was slow by then or the limit <see cref="RunLimit.Condemns"/> it, and else not at all.</param>
-    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, RunLimit limit = default)
+    /// <param name="picked">The candidates to score, ascending; empty: all.</param>
+    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, RunLimit limit = default, ReadOnlySpan<int> picked = default)
     {
         if (_bundle.Refuses(batch) is not FailureKind.None and var refused)
         {
@@ -90,7 +91,7 @@ internal sealed class GuardedBundle
             return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
         }
 
-        using var run = _bundle.Prepare(batch);
+        using var run = _bundle.Prepare(batch, picked);
         if (run.IsVain)
         {
             return run.Run(into, rows.Span) with { IsVain = true };
@@ -101,7 +102,8 @@ internal sealed class GuardedBundle
             return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
         }
 
-        var call = _faults is null ? Measure(run, into, rows.Span, batch.Count, limit) : Execute(_faults, run, into, rows, batch.Count, limit);
+        var candidates = picked.IsEmpty ? batch.Count : picked.Length;
+        var call = _faults is null ? Measure(run, into, rows.Span, candidates, limit) : Execute(_faults, run, into, rows, candidates, limit);
         Judge(call.Scoring, call.IsSlow, trial, !call.SaysNothing);
         return call.Scoring;
     }

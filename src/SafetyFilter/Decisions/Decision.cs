@@ -3,7 +3,16 @@ using System.Diagnostics;
 namespace SafetyFilter.Decisions;
 
 /// <summary>How one bundle fared in one request.</summary>
-internal readonly record struct BundleRun(FailureKind Failure, BreakerState Breaker, uint Micros);
+/// <param name="Failure">Of its run over the candidates whose scores were not remembered.</param>
+/// <param name="Micros">What that took; 0 when it did not run.</param>
+internal readonly record struct BundleRun(FailureKind Failure, BreakerState Breaker, uint Micros)
+{
+    /// <summary>Candidates that were looked up in the verdict cache.</summary>
+    public int LookedUp { get; init; }
+
+    /// <summary>Those found there: <see cref="Decision.Remembered"/> says which.</summary>
+    public int Remembered { get; init; }
+}
 
 /// <summary>
 /// One request from its decoded columns to its verdicts: what the answer and the record are written from. Pooled, so
@@ -12,6 +21,7 @@ internal readonly record struct BundleRun(FailureKind Failure, BreakerState Brea
 internal sealed class Decision
 {
     private BundleRun[] _runs = [];
+    private ulong[] _remembered = [];
     private byte[] _inputDigests = [];
     private ushort[] _tableIndexOfRule = [];
     private ushort[] _usedRules = [];
@@ -25,6 +35,12 @@ internal sealed class Decision
     public DecisionTerms Terms { get; private set; } = null!;
 
     public Span<BundleRun> Runs => _runs.AsSpan(0, Terms.Bundles.Length);
+
+    /// <summary>
+    /// The candidates, as a <see cref="Bitmap"/>, whose scores by this bundle are not of this request's run: an earlier run of the same
+    /// bundle gave them for the same version of the same input. All clear unless the surface uses the verdict cache.
+    /// </summary>
+    public Span<ulong> Remembered(int bundle) => _remembered.AsSpan(bundle * Bitmap.Words(Batch.Count), Bitmap.Words(Batch.Count));
 
     /// <summary>16 bytes per candidate.</summary>
     public Span<byte> InputDigests => _inputDigests.AsSpan(0, Batch.Count * 16);
@@ -62,6 +78,13 @@ internal sealed class Decision
             _runs = new BundleRun[terms.Bundles.Length];
         }
 
+        var words = terms.Bundles.Length * Bitmap.Words(count);
+        if (_remembered.Length < words)
+        {
+            _remembered = new ulong[words];
+        }
+
+        _remembered.AsSpan(0, words).Clear();
         if (_inputDigests.Length < count * 16)
         {
             _inputDigests = new byte[count * 16];

@@ -22,7 +22,8 @@ internal sealed class DecisionTerms(
     RecordTerms? record = null,
     ImmutableArray<string> textFeatures = default,
     ImmutableArray<string> tensorFeatures = default,
-    int allDownRule = 0)
+    int allDownRule = 0,
+    bool usesVerdictCache = false)
 {
     public string Surface { get; } = surface;
     public string PolicyName { get; } = policy;
@@ -42,6 +43,9 @@ internal sealed class DecisionTerms(
 
     /// <summary>The rule that decides when every classifier is down, in <see cref="Rules"/>; 0 when none does.</summary>
     public int AllDownRule { get; } = allDownRule;
+
+    /// <summary>Whether remembered scores stand for runs.</summary>
+    public bool UsesVerdictCache { get; } = usesVerdictCache;
 
     /// <summary>Names of the attributes that the rules read: the record keeps those.</summary>
     public ImmutableArray<byte[]> Attributes { get; } = [.. attributes.Select(Encoding.UTF8.GetBytes)];

@@ -14,7 +14,7 @@ namespace SafetyFilter.Filtering;
 /// </summary>
 internal sealed partial class FilterEngine(
     ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null,
-    LastKnownScores? lastKnown = null, RunWatchdog? watchdog = null, RecentDecisions? recent = null)
+    LastKnownScores? lastKnown = null, RunWatchdog? watchdog = null, RecentDecisions? recent = null, VerdictCache? verdicts = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -66,7 +66,7 @@ internal sealed partial class FilterEngine(
             decision.BudgetBound = BudgetBound.Policy;
         }
 
-        var gaps = Evaluate(decision, plan, started, _lastKnown);
+        var gaps = Evaluate(decision, plan, started, _lastKnown, verdicts);
         if (RefuseAllDown(decision, plan) is { } down)
         {
             return down;
@@ -160,6 +160,20 @@ internal sealed partial class FilterEngine(
             {
                 _lastKnown.Allocate();
             }
+
+            if (plan.Policy.UsesVerdictCache)
+            {
+                verdicts?.Open();
+            }
+        }
+    }
+
+    /// <summary>Gives back what the requests of a snapshot, which serves by now, do not need.</summary>
+    public void Release(ServingSnapshot snapshot)
+    {
+        if (!snapshot.Plans.Any(static plan => plan.Policy.UsesVerdictCache))
+        {
+            verdicts?.Close();
         }
     }
 
@@ -172,31 +186,51 @@ internal sealed partial class FilterEngine(
         var decision = new Decision { BudgetMicros = uint.MaxValue };
         var record = new ProtoWriter();
         var scores = new LastKnownScores(new LastKnownOptions { MemoryBytes = LastKnownOptions.LeastBytes });
+        using var cache = new VerdictCache(new VerdictCacheOptions { Entries = VerdictCacheOptions.LeastEntries }, time);
+        cache.Open();
         Prepare(snapshot);
         foreach (var plan in snapshot.Plans)
         {
             Rehearsal.Fill(decision.Batch, plan);
+            Rehearse(cache: null);
+            if (plan.Policy.UsesVerdictCache)
+            {
+                // By itself: after the first round the models have nothing to do.
+                Rehearse(cache);
+            }
+        }
+
+        void Rehearse(VerdictCache? cache)
+        {
             for (var i = 0; i < Rehearsal.Rounds; i++)
             {
                 var started = time.GetTimestamp();
                 if ((Find(snapshot, decision.Batch, out var found) ?? Unreadable(decision.Batch, found)) is null)
                 {
-                    Evaluate(decision, found, started, scores);
+                    Evaluate(decision, found, started, scores, cache);
                     DecisionRecordEncoder.Encode(decision, _streamId, ledger.Epoch, 0, record);
                 }
             }
         }
     }
 
-    private AttributeGaps Evaluate(Decision decision, SurfacePlan plan, long started, LastKnownScores scores)
+    private AttributeGaps Evaluate(Decision decision, SurfacePlan plan, long started, LastKnownScores scores, VerdictCache? cache)
     {
         decision.Begin(plan.Terms);
         decision.TimeUnixNanos = (time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
-        Score(decision, plan, started);
+
+        // Before the scores: what is remembered of them is found by these.
+        InputDigest.Compute(decision.Batch, decision.InputDigests);
+        var lookup = cache is null || !plan.Policy.UsesVerdictCache || decision.IsShed ? null : CacheLookup.Begin(decision, cache);
+        for (var i = 0; i < plan.Steps.Length; i++)
+        {
+            decision.Runs[i] = Score(decision, plan, i, started, lookup);
+        }
+
+        lookup?.End();
         plan.LastKnown?.Apply(decision, scores);
         var gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
         decision.CollectUsedRules();
-        InputDigest.Compute(decision.Batch, decision.InputDigests);
         decision.EngineMicros = MicrosSince(started);
         return gaps;
     }
@@ -227,69 +261,85 @@ internal sealed partial class FilterEngine(
         return null;
     }
 
-    private void Score(Decision decision, SurfacePlan plan, long started)
+    private BundleRun Score(Decision decision, SurfacePlan plan, int index, long started, CacheLookup? lookup)
     {
-        for (var i = 0; i < plan.Steps.Length; i++)
+        var step = plan.Steps[index];
+        var breaker = step.Bundle.State;
+        if (decision.IsShed)
         {
-            var step = plan.Steps[i];
-            var breaker = step.Bundle.State;
-            if (decision.IsShed)
+            step.Fail(decision.Scores, FailureKind.Shed);
+            return new BundleRun(FailureKind.Shed, breaker, 0);
+        }
+
+        // An open breaker says nothing against scores that the bundle gave while it was well. An operator who isolates it wants none of it.
+        if (lookup is null || breaker == BreakerState.Isolated)
+        {
+            return Run(decision, step, breaker, started, left: []);
+        }
+
+        lookup.Recall(index, step);
+        var run = lookup.NothingLeft ? new BundleRun(FailureKind.None, breaker, 0) : Run(decision, step, breaker, started, lookup.Left);
+        if (run.Failure == FailureKind.None)
+        {
+            lookup.Keep(index, step);
+        }
+
+        return run with { LookedUp = lookup.LookedUp, Remembered = lookup.Remembered };
+    }
+
+    // Left: the candidates to score; empty: all.
+    private BundleRun Run(Decision decision, BundleStep step, BreakerState breaker, long started, ReadOnlySpan<int> left)
+    {
+        var candidates = left.IsEmpty ? decision.Batch.Count : left.Length;
+        var cost = step.Bundle.Bundle.Cost;
+        var before = MicrosSince(started);
+        var microsLeft = decision.BudgetMicros - Math.Min(before, decision.BudgetMicros);
+
+        // One that is open says itself that it is, and when a trial is due.
+        if (microsLeft == 0 || (breaker is BreakerState.Closed or BreakerState.HalfOpen && !cost.MayStart(candidates, microsLeft)))
+        {
+            step.Fail(decision.Scores, FailureKind.OverBudget, left);
+            return new BundleRun(FailureKind.OverBudget, breaker, 0);
+        }
+
+        var limit = new RunLimit(microsLeft, decision.BudgetBound == BudgetBound.Deadline, watchdog, decision.BudgetMicros);
+        var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows, limit, left);
+        var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
+        if (ran && breaker == BreakerState.Open)
+        {
+            // The break is over when the first call after it comes, so that call was a trial.
+            breaker = BreakerState.HalfOpen;
+        }
+
+        var took = ran ? Math.Max(1, MicrosSince(started) - before) : 0;
+        if (outcome.Failure == FailureKind.None)
+        {
+            if (!outcome.IsVain)
             {
-                step.Fail(decision.Scores, FailureKind.Shed);
-                decision.Runs[i] = new BundleRun(FailureKind.Shed, breaker, 0);
-                continue;
+                cost.Ended(candidates, took, microsLeft);
             }
 
-            var cost = step.Bundle.Bundle.Cost;
-            var before = MicrosSince(started);
-            var left = decision.BudgetMicros - Math.Min(before, decision.BudgetMicros);
-
-            // One that is open says itself that it is, and when a trial is due.
-            if (left == 0 || (breaker is BreakerState.Closed or BreakerState.HalfOpen && !cost.MayStart(decision.Batch.Count, left)))
+            if (took > microsLeft)
             {
-                step.Fail(decision.Scores, FailureKind.OverBudget);
-                decision.Runs[i] = new BundleRun(FailureKind.OverBudget, breaker, 0);
-                continue;
-            }
-
-            var limit = new RunLimit(left, decision.BudgetBound == BudgetBound.Deadline, watchdog, decision.BudgetMicros);
-            var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows, limit);
-            var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
-            if (ran && breaker == BreakerState.Open)
-            {
-                // The break is over when the first call after it comes, so that call was a trial.
-                breaker = BreakerState.HalfOpen;
-            }
-
-            var took = ran ? Math.Max(1, MicrosSince(started) - before) : 0;
-            if (outcome.Failure == FailureKind.None)
-            {
-                if (!outcome.IsVain)
-                {
-                    cost.Ended(decision.Batch.Count, took, left);
-                }
-
-                if (took > left)
-                {
-                    outcome = new ScoringOutcome(FailureKind.OverBudget, 0, null);
-                }
-            }
-            else if (outcome.Failure == FailureKind.OverBudget)
-            {
-                cost.Cut(decision.Batch.Count, took);
-            }
-
-            decision.Runs[i] = new BundleRun(outcome.Failure, breaker, took);
-            if (outcome.Failure != FailureKind.None)
-            {
-                step.Fail(decision.Scores, outcome.Failure);
-            }
-
-            if (outcome.Error is not null && _bundleLog.TryTake(out var unsaid))
-            {
-                BundleThrew(logger, outcome.Error, step.Bundle.Bundle.Name, outcome.Failure, unsaid);
+                outcome = new ScoringOutcome(FailureKind.OverBudget, 0, null);
             }
         }
+        else if (outcome.Failure == FailureKind.OverBudget)
+        {
+            cost.Cut(candidates, took);
+        }
+
+        if (outcome.Failure != FailureKind.None)
+        {
+            step.Fail(decision.Scores, outcome.Failure, left);
+        }
+
+        if (outcome.Error is not null && _bundleLog.TryTake(out var unsaid))
+        {
+            BundleThrew(logger, outcome.Error, step.Bundle.Bundle.Name, outcome.Failure, unsaid);
+        }
+
+        return new BundleRun(outcome.Failure, breaker, took);
     }
 
     private Refusal? RefuseAllDown(Decision decision, SurfacePlan plan)

@@ -109,7 +109,8 @@ internal sealed class ServingSnapshot
             policy.Record,
             FeaturesOf<TextFeatureSpec>(order),
             FeaturesOf<TensorFeatureSpec>(order),
-            policy.AllDownIndex);
+            policy.AllDownIndex,
+            policy.UsesVerdictCache);
         return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))], maxBudgetMicros, LastKnownRows.Of(terms, order));
     }
 

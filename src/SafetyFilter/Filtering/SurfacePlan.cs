@@ -1,7 +1,10 @@
 using System.Collections.Immutable;
+using System.IO.Hashing;
+using System.Text;
 using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
 using SafetyFilter.Policy;
+using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Filtering;
 
@@ -32,22 +35,96 @@ internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, Imm
 }
 
 /// <summary>One bundle to run, and where its scores go.</summary>
-internal sealed class BundleStep(GuardedBundle bundle, int[] rows)
+internal sealed class BundleStep
 {
-    public GuardedBundle Bundle { get; } = bundle;
+    // Those of Rows that the policy reads.
+    private readonly int[] _read;
+
+    public BundleStep(GuardedBundle bundle, int[] rows)
+    {
+        (Bundle, Rows) = (bundle, rows);
+        _read = [.. rows.Where(static row => row >= 0)];
+        Key = KeyOf(bundle.Bundle, rows);
+    }
+
+    public GuardedBundle Bundle { get; }
 
     /// <summary>For each classifier of the bundle its row of the score table, or -1 when the policy does not read it.</summary>
-    public ReadOnlyMemory<int> Rows { get; } = rows;
+    public ReadOnlyMemory<int> Rows { get; }
 
-    /// <summary>Takes the scores of the whole bundle away.</summary>
-    public void Fail(ScoreTable scores, FailureKind kind)
+    /// <summary>
+    /// Of the bundle's digests and the classifiers that are read: what the verdict cache keeps for one bundle is never another's, and
+    /// always all that the surface reads. Surfaces that read the same classifiers share it.
+    /// </summary>
+    public ScoreKey Key { get; }
+
+    /// <summary>Takes the scores of the whole bundle away, but for those that were remembered.</summary>
+    /// <param name="left">The candidates whose scores were not remembered; empty: all.</param>
+    public void Fail(ScoreTable scores, FailureKind kind, ReadOnlySpan<int> left = default)
     {
-        foreach (var row in Rows.Span)
+        foreach (var row in _read)
         {
-            if (row >= 0)
+            if (left.IsEmpty)
             {
                 scores.FailAll(row, kind);
             }
+
+            foreach (var candidate in left)
+            {
+                scores.Fail(row, candidate, kind);
+            }
         }
+    }
+
+    /// <summary>Whether the bundle gave a candidate every score that is read.</summary>
+    public bool HasAll(ScoreTable scores, int candidate)
+    {
+        foreach (var row in _read)
+        {
+            if (scores.IsIncomplete(row) && scores.Failures(row)[candidate] != FailureKind.None)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>A candidate's scores, in the order of the bundle's outputs.</summary>
+    public float[] Take(ScoreTable scores, int candidate)
+    {
+        var taken = new float[_read.Length];
+        for (var i = 0; i < taken.Length; i++)
+        {
+            taken[i] = scores.Row(_read[i])[candidate];
+        }
+
+        return taken;
+    }
+
+    /// <summary>Puts back what <see cref="Take"/> gave.</summary>
+    public void Put(float[] taken, int candidate, ScoreTable scores)
+    {
+        for (var i = 0; i < _read.Length; i++)
+        {
+            scores.Row(_read[i])[candidate] = taken[i];
+        }
+    }
+
+    private static ScoreKey KeyOf(ModelBundle bundle, int[] rows)
+    {
+        var hash = new XxHash128();
+        hash.Append(bundle.ModelSha256.Span);
+        hash.Append(bundle.ManifestSha256.Span);
+        for (var output = 0; output < rows.Length; output++)
+        {
+            if (rows[output] >= 0)
+            {
+                hash.Append(Encoding.UTF8.GetBytes(bundle.Classifiers[output] + "\0"));
+            }
+        }
+
+        var key = hash.GetCurrentHashAsUInt128();
+        return new ScoreKey((ulong)key, (ulong)(key >> 64));
     }
 }

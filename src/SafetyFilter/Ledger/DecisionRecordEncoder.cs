@@ -159,6 +159,11 @@ internal static class DecisionRecordEncoder
             into.UInt32(4, (uint)runs[i].Failure);
             into.UInt32(5, runs[i].Micros);
             into.UInt32(6, (uint)runs[i].Breaker);
+            if (runs[i].Remembered > 0)
+            {
+                into.PackedBits(7, decision.Remembered(i), decision.Batch.Count);
+            }
+
             into.End(mark);
         }
     }

@@ -141,6 +141,14 @@ internal sealed class ProtoWriter
         }
     }
 
+    /// <summary>A bytes field with a bit per element: element i is bit i % 8, from the lowest, of byte i / 8.</summary>
+    public void PackedBits(int field, ReadOnlySpan<ulong> bits, int count)
+    {
+        // A word's lowest byte comes first, as in PackedFloats.
+        var bytes = (count + 7) / 8;
+        MemoryMarshal.AsBytes(bits)[..bytes].CopyTo(Delimit(field, bytes));
+    }
+
     /// <summary>Starts a nested message; hand the mark to <see cref="End"/>.</summary>
     public int Begin(int field)
     {

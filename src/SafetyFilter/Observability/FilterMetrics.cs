@@ -21,6 +21,10 @@ internal sealed class FilterMetrics(Meter meter)
     private readonly Counter<long> _degraded = meter.CreateCounter<long>(
         "safetyfilter.degraded_candidates", "{candidate}", "Candidates without a score of a classifier's own, by surface, classifier, cause and what stood in for it");
 
+    private readonly Counter<long> _lookups = meter.CreateCounter<long>(
+        "safetyfilter.verdict_cache.lookups", "{candidate}",
+        "Candidates of surfaces that use the verdict cache, by surface, bundle and outcome (hit, miss; none: not looked for)");
+
     private readonly Counter<long> _allDown = meter.CreateCounter<long>(
         "safetyfilter.all_down", "{request}", "Requests that found every classifier of their surface down, by surface and what its policy does then");
 
@@ -189,7 +193,7 @@ internal sealed class FilterMetrics(Meter meter)
         var totals = _totals.GetOrAdd(decision.Terms.Surface, static _ => new SurfaceTotals());
         totals.Add(decision.Batch.Count, Degraded(decision.Verdicts.Bases), decision.EngineMicros, decision.BudgetMicros);
         CountActions(decision, surface, totals);
-        CountBundles(decision);
+        CountBundles(decision, surface);
         CountDegraded(decision, surface);
     }
 
@@ -222,7 +226,7 @@ internal sealed class FilterMetrics(Meter meter)
         return degraded;
     }
 
-    private void CountBundles(Decision decision)
+    private void CountBundles(Decision decision, KeyValuePair<string, object?> surface)
     {
         var runs = decision.Runs;
         for (var i = 0; i < runs.Length; i++)
@@ -232,6 +236,22 @@ internal sealed class FilterMetrics(Meter meter)
                 _bundleTime.Record(
                     runs[i].Micros * 1e-6, new KeyValuePair<string, object?>("bundle", decision.Terms.Bundles[i].NameText));
             }
+
+            if (decision.Terms.UsesVerdictCache)
+            {
+                var bundle = new KeyValuePair<string, object?>("bundle", decision.Terms.Bundles[i].NameText);
+                CountLookups(runs[i].Remembered, "hit", surface, bundle);
+                CountLookups(runs[i].LookedUp - runs[i].Remembered, "miss", surface, bundle);
+                CountLookups(decision.Batch.Count - runs[i].LookedUp, "none", surface, bundle);
+            }
+        }
+    }
+
+    private void CountLookups(int candidates, string outcome, KeyValuePair<string, object?> surface, KeyValuePair<string, object?> bundle)
+    {
+        if (candidates > 0)
+        {
+            _lookups.Add(candidates, surface, bundle, new KeyValuePair<string, object?>("outcome", outcome));
         }
     }
 

@@ -21,6 +21,7 @@ internal static class PolicyCanonical
 
         // Not where it is the default: revisions from before there were groups stay what they were.
         var group = policy.BreakerGroup == PolicyParser.DefaultBreakerGroup ? "" : $"\n\"breaker_group\": {Quote(policy.BreakerGroup)},";
+        var cache = policy.UsesVerdictCache ? "\n\"verdict_cache\": \"on\"," : "";
         return $$"""
             {
             "schema": {{Quote(PolicyParser.Schema)}},
@@ -29,7 +30,7 @@ internal static class PolicyCanonical
             "surfaces": {{List(policy.Surfaces.Select(s => s.Value).Order(StringComparer.Ordinal))}},
             "purposes": {{List(policy.Purposes.Select(p => p.Value).Order(StringComparer.Ordinal))}},
             "match": {{Quote(policy.Match == MatchMode.First ? "first" : "strongest")}},
-            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{WhenBusy(policy)}}{{group}}{{AllDown(policy.AllDown.Value)}}
+            "budget_us": {{policy.BudgetMicros.ToString(CultureInfo.InvariantCulture)}},{{WhenBusy(policy)}}{{group}}{{AllDown(policy.AllDown.Value)}}{{cache}}
             "classifiers": {
             {{string.Join(",\n", classifiers)}}
             },

@@ -83,6 +83,7 @@ internal static class PolicyCompiler
             BreakerGroup = policy.BreakerGroup,
             Priority = policy.Priority,
             ServesWhenShed = policy.ServesWhenShed,
+            UsesVerdictCache = policy.UsesVerdictCache,
             Classifiers = classifiers,
             AllDown = policy.AllDown.Value,
             Rules = [SurfacePolicy.DefaultRule, .. rules.Select(rule => rule.Info), .. unwritten],

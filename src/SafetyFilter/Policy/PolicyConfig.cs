@@ -30,6 +30,7 @@ internal sealed class PolicyConfig
     public required Located<AllDownMode> AllDown { get; init; }
     public SurfacePriority Priority { get; init; } = SurfacePriority.Normal;
     public bool ServesWhenShed { get; init; }
+    public bool UsesVerdictCache { get; init; }
     public required List<ClassifierConfig> Classifiers { get; init; }
     public required List<RuleConfig> Rules { get; init; }
     public required RecordConfig Record { get; init; }

@@ -63,7 +63,7 @@ internal sealed class PolicyParser
         // First, so that every error of this policy can name the owner.
         var owner = _reader.Required(map, "owner", "the policy", "Name the team that answers for it.") is { } node ? _reader.Text(node, "'owner'", 128) ?? "" : "";
         _errors.Owner = owner;
-        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "priority", "overload", "breaker_group", "all_down", "classifiers", "rules", "record");
+        _reader.CheckKeys(map, "a policy", "schema", "policy", "owner", "surfaces", "purposes", "match", "budget_us", "priority", "overload", "breaker_group", "all_down", "verdict_cache", "classifiers", "rules", "record");
         if (map.Find("schema") is { } schema && YamlReader.Written(schema) != Schema)
         {
             _errors.Add(schema.At, YamlReader.Written(schema), $"'schema' is {YamlReader.Describe(schema)}", $"This version reads '{Schema}'.");
@@ -86,6 +86,7 @@ internal sealed class PolicyParser
                 ? _reader.OneOf(priority, "'priority'", ("high", SurfacePriority.High), ("normal", SurfacePriority.Normal), ("low", SurfacePriority.Low)) ?? SurfacePriority.Normal
                 : SurfacePriority.Normal,
             ServesWhenShed = map.Find("overload") is { } overload && (_reader.OneOf(overload, "'overload'", ("refuse", false), ("fail-mode", true)) ?? false),
+            UsesVerdictCache = map.Find("verdict_cache") is { } cache && (_reader.OneOf(cache, "'verdict_cache'", ("off", false), ("on", true)) ?? false),
             Classifiers = ReadClassifiers(map),
             Rules = ReadRules(map),
             Record = map.Find("record") is { } record ? new RecordParser(_reader).Read(record) : RecordConfig.Default,

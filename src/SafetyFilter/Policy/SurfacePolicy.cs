@@ -36,6 +36,7 @@ internal sealed record PolicyDefinition
     public required AllDownMode AllDown { get; init; }
     public SurfacePriority Priority { get; init; } = SurfacePriority.Normal;
     public bool ServesWhenShed { get; init; }
+    public bool UsesVerdictCache { get; init; }
     public required ImmutableArray<PolicyClassifier> Classifiers { get; init; }
     public required ImmutableArray<RuleInfo> Rules { get; init; }
     public required ImmutableArray<RuleInfo> ShadowRules { get; init; }
@@ -95,6 +96,9 @@ internal sealed class SurfacePolicy(string surface, PolicyDefinition policy)
 
     /// <summary>Whether a request that there is no room for is answered by fail mode; else it is refused.</summary>
     public bool ServesWhenShed => policy.ServesWhenShed;
+
+    /// <summary>Whether scores that a bundle gave the same version of the same content before are taken instead of running it again.</summary>
+    public bool UsesVerdictCache => policy.UsesVerdictCache;
 
     /// <summary>In the order of their names.</summary>
     public ImmutableArray<PolicyClassifier> Classifiers => policy.Classifiers;

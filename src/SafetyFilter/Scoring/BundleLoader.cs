@@ -172,7 +172,7 @@ internal sealed class BundleLoader
             return null;
         }
 
-        var bundle = new ModelBundle(session, manifest, SHA256.HashData(model)) { ManifestSha256 = _manifestSha256, Folder = _folder };
+        var bundle = new ModelBundle(session, manifest, SHA256.HashData(model)) { ManifestSha256 = _manifestSha256, Folder = _folder, Tolerance = test.Tolerance };
         test.Run(bundle, new JsonFaults(_id, ManifestReader.GoldenFile, _errors));
         if (_errors.Count == 0)
         {

@@ -22,11 +22,11 @@ internal abstract class FeatureInput : IDisposable
 
     public abstract void Dispose();
 
-    private protected static void FailMissing(List<int> missing, RowStates rows, int count)
+    private protected static void FailMissing(List<int> missing, RowStates rows)
     {
-        foreach (var row in CollectionsMarshal.AsSpan(missing))
+        foreach (var candidate in CollectionsMarshal.AsSpan(missing))
         {
-            if ((uint)row < (uint)count)
+            if (rows.RowOf(candidate) is >= 0 and var row)
             {
                 rows.Fail(row, FailureKind.MissingFeature);
             }
@@ -48,14 +48,14 @@ internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
     public override void Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
     {
         var column = batch.FindText(spec.Utf8Feature)!;
-        FailMissing(column.Missing, rows, batch.Count);
+        FailMissing(column.Missing, rows);
         var longest = Featurize(batch, column.Values.Slices, rows);
-        _indices.Shape(binding, batch.Count, longest);
-        _scale.Shape(binding, batch.Count, 1);
+        _indices.Shape(binding, rows.Count, longest);
+        _scale.Shape(binding, rows.Count, 1);
         var indices = _indices.Data<int>();
         var scale = _scale.Data<float>();
         var from = 0;
-        for (var row = 0; row < batch.Count; row++)
+        for (var row = 0; row < rows.Count; row++)
         {
             var length = _lengths[row];
             var padded = indices.Slice(row * longest, longest);
@@ -74,14 +74,14 @@ internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
 
     private int Featurize(CandidateBatch batch, ReadOnlySpan<ByteSlice> texts, RowStates rows)
     {
-        if (_lengths.Length < texts.Length)
+        if (_lengths.Length < rows.Count)
         {
-            _lengths = new int[texts.Length];
+            _lengths = new int[rows.Count];
         }
 
         var longest = 1;
         var used = 0;
-        for (var row = 0; row < texts.Length; row++)
+        for (var row = 0; row < rows.Count; row++)
         {
             var length = 0;
             if (rows[row] == FailureKind.None)
@@ -91,7 +91,7 @@ internal sealed class TextInput(TextFeatureSpec spec) : FeatureInput
                     Array.Resize(ref _ragged, Math.Max(_ragged.Length * 2, used + spec.Options.MaxFeatures));
                 }
 
-                length = _featurizer.Featurize(batch[texts[row]], _ragged.AsSpan(used, spec.Options.MaxFeatures));
+                length = _featurizer.Featurize(batch[texts[rows.CandidateOf(row)]], _ragged.AsSpan(used, spec.Options.MaxFeatures));
             }
 
             _lengths[row] = length;
@@ -113,22 +113,13 @@ internal sealed class TensorInput(TensorFeatureSpec spec) : FeatureInput
     public override void Fill(CandidateBatch batch, RowStates rows, OrtIoBinding binding)
     {
         var column = batch.FindTensor(spec.Utf8Feature)!;
-        FailMissing(column.Missing, rows, batch.Count);
-        _tensor.Shape(binding, batch.Count, _rowShape, _rowLength);
+        FailMissing(column.Missing, rows);
+        _tensor.Shape(binding, rows.Count, _rowShape, _rowLength);
         var numbers = _tensor.Data<float>();
-        var data = batch.Buffer.AsSpan(column.Data.Start, column.Data.Length);
-        if (column.DataType == DataType.Float32)
+        Copy(batch[column.Data], column.DataType, rows, numbers);
+        foreach (var candidate in CollectionsMarshal.AsSpan(column.Missing))
         {
-            MemoryMarshal.Cast<byte, float>(data).CopyTo(numbers);
-        }
-        else
-        {
-            TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(data), numbers);
-        }
-
-        foreach (var row in CollectionsMarshal.AsSpan(column.Missing))
-        {
-            if ((uint)row < (uint)batch.Count)
+            if (rows.RowOf(candidate) is >= 0 and var row)
             {
                 numbers.Slice(row * _rowLength, _rowLength).Clear();
             }
@@ -141,6 +132,33 @@ internal sealed class TensorInput(TensorFeatureSpec spec) : FeatureInput
     }
 
     public override void Dispose() => _tensor.Dispose();
+
+    private void Copy(ReadOnlySpan<byte> data, DataType type, RowStates rows, Span<float> numbers)
+    {
+        if (rows.AreAll)
+        {
+            Copy(data, type, numbers);
+            return;
+        }
+
+        var length = _rowLength * (type == DataType.Float32 ? sizeof(float) : sizeof(ushort));
+        for (var row = 0; row < rows.Count; row++)
+        {
+            Copy(data.Slice(rows.CandidateOf(row) * length, length), type, numbers.Slice(row * _rowLength, _rowLength));
+        }
+    }
+
+    private static void Copy(ReadOnlySpan<byte> data, DataType type, Span<float> numbers)
+    {
+        if (type == DataType.Float32)
+        {
+            MemoryMarshal.Cast<byte, float>(data).CopyTo(numbers);
+        }
+        else
+        {
+            TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(data), numbers);
+        }
+    }
 
     private void FailRowsOutOfRange(Span<float> numbers, RowStates rows)
     {

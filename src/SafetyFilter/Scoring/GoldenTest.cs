@@ -17,17 +17,19 @@ internal sealed class GoldenTest
     private static readonly int[] WarmUpSizes = [1, 16, 64, 256];
 
     private readonly BundleManifest _manifest;
-    private readonly double _tolerance;
     private readonly Dictionary<string, object>[] _candidates;
     private readonly double?[][] _expected;
 
     private GoldenTest(BundleManifest manifest, double tolerance, Dictionary<string, object>[] candidates, double?[][] expected)
     {
         _manifest = manifest;
-        _tolerance = tolerance;
+        Tolerance = tolerance;
         _candidates = candidates;
         _expected = expected;
     }
+
+    /// <summary>How far scores may lie from the expected ones, 0 to 0.01.</summary>
+    public double Tolerance { get; }
 
     /// <summary>Reads <c>golden.json</c>; null when it was found faulty.</summary>
     public static GoldenTest? Read(ReadOnlyMemory<byte> utf8, BundleManifest manifest, JsonFaults faults)
@@ -119,9 +121,9 @@ internal sealed class GoldenTest
         }
 
         // NaN differs from everything.
-        return Math.Abs(score - number) <= _tolerance
+        return Math.Abs(score - number) <= Tolerance
             ? null
-            : string.Create(CultureInfo.InvariantCulture, $"scores {got}, expected {number:R} within {_tolerance:R}.");
+            : string.Create(CultureInfo.InvariantCulture, $"scores {got}, expected {number:R} within {Tolerance:R}.");
     }
 
     // The examples, again and again until there are enough.

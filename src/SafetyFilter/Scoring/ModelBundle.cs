@@ -50,6 +50,9 @@ internal sealed class ModelBundle : IDisposable
     /// <summary>Where it was loaded from; empty when from nowhere.</summary>
     public string Folder { get; init; } = "";
 
+    /// <summary>How far a score may lie from the golden one, whatever its neighbours: what the bundle says of itself, 0 to 0.01.</summary>
+    public double Tolerance { get; init; }
+
     /// <summary>What its runs take.</summary>
     public RunCost Cost { get; } = new();
 
@@ -74,8 +77,9 @@ internal sealed class ModelBundle : IDisposable
     /// <param name="batch">Its features are read; a feature it lacks fails the bundle, a candidate without it only that candidate.</param>
     /// <param name="table">Sized for the batch. Failures of single candidates are marked in it.</param>
     /// <param name="slots">For each of <see cref="Classifiers"/> its row of the table, or -1 when unwanted.</param>
-    /// <returns>Never throws for a model's or a caller's fault. On a failure of the whole bundle the table's rows are undefined.</returns>
-    public ScoringOutcome Score(CandidateBatch batch, ScoreTable table, ReadOnlySpan<int> slots)
+    /// <param name="picked">The candidates to score, ascending; the others' cells are left alone. Empty: all.</param>
+    /// <returns>Never throws for a model's or a caller's fault. On a failure of the whole bundle the cells of what it should score are undefined.</returns>
+    public ScoringOutcome Score(CandidateBatch batch, ScoreTable table, ReadOnlySpan<int> slots, ReadOnlySpan<int> picked = default)
     {
         if (batch.Count == 0)
         {
@@ -87,12 +91,14 @@ internal sealed class ModelBundle : IDisposable
             return new ScoringOutcome(refused, 0, null);
         }
 
-        using var run = Prepare(batch);
+        using var run = Prepare(batch, picked);
         return run.Run(table, slots);
     }
 
     /// <summary>Reads a batch, of at least one candidate, that <see cref="Refuses"/> accepts into the model's inputs. Nothing of the model runs yet.</summary>
-    public PreparedRun Prepare(CandidateBatch batch)
+    /// <param name="batch">What to read.</param>
+    /// <param name="picked">The candidates to score, ascending; empty: all.</param>
+    public PreparedRun Prepare(CandidateBatch batch, ReadOnlySpan<int> picked = default)
     {
         if (!TryHold())
         {
@@ -103,7 +109,7 @@ internal sealed class ModelBundle : IDisposable
         try
         {
             scratch = _scratches.Rent();
-            scratch.Fill(batch);
+            scratch.Fill(batch, picked);
             return new PreparedRun(this, scratch, null);
         }
         catch (Exception error)

@@ -47,9 +47,11 @@ internal sealed class RunScratch : IDisposable
         error.Message.Contains("computed output shape", StringComparison.Ordinal);
 
     /// <summary>Fills the inputs with a batch that no feature's spec refuses.</summary>
-    public void Fill(CandidateBatch batch)
+    /// <param name="batch">At least one candidate.</param>
+    /// <param name="picked">The candidates to score, ascending; empty: all.</param>
+    public void Fill(CandidateBatch batch, ReadOnlySpan<int> picked)
     {
-        _rows.Reset(batch.Count);
+        _rows.Reset(batch.Count, picked);
         foreach (var input in _inputs)
         {
             input.Fill(batch, _rows, Binding);
@@ -57,7 +59,7 @@ internal sealed class RunScratch : IDisposable
 
         foreach (var (tensor, width) in _outputs)
         {
-            tensor.Shape(Binding, batch.Count, width);
+            tensor.Shape(Binding, _rows.Count, width);
         }
     }
 
@@ -131,30 +133,31 @@ internal sealed class RunScratch : IDisposable
 
     private int ReadColumn(ReadOnlySpan<float> scores, int column, int width, ScoreTable table, int slot)
     {
-        var row = table.Row(slot);
+        var own = table.Row(slot);
         var valid = true;
-        for (int i = 0, at = column; i < row.Length; i++, at += width)
+        for (int row = 0, at = column; row < _rows.Count; row++, at += width)
         {
             var score = scores[at];
-            row[i] = score;
+            own[_rows.CandidateOf(row)] = score;
             valid &= IsScore(score);
         }
 
-        return valid && !_rows.AnyFailed ? 0 : MarkFailures(row, table, slot);
+        return valid && !_rows.AnyFailed ? 0 : MarkFailures(own, table, slot);
     }
 
-    private int MarkFailures(ReadOnlySpan<float> row, ScoreTable table, int slot)
+    private int MarkFailures(ReadOnlySpan<float> own, ScoreTable table, int slot)
     {
         var invalid = 0;
-        for (var i = 0; i < row.Length; i++)
+        for (var row = 0; row < _rows.Count; row++)
         {
-            if (_rows[i] is not FailureKind.None and var failure)
+            var candidate = _rows.CandidateOf(row);
+            if (_rows[row] is not FailureKind.None and var failure)
             {
-                table.Fail(slot, i, failure);
+                table.Fail(slot, candidate, failure);
             }
-            else if (!IsScore(row[i]))
+            else if (!IsScore(own[candidate]))
             {
-                table.Fail(slot, i, FailureKind.InvalidOutput);
+                table.Fail(slot, candidate, FailureKind.InvalidOutput);
                 invalid++;
             }
         }
@@ -166,30 +169,48 @@ internal sealed class RunScratch : IDisposable
     private static bool IsScore(float score) => score >= 0 && score <= 1;
 }
 
-/// <summary>Which candidates of a batch lack a usable feature. The first reason found stays.</summary>
+/// <summary>The rows of a run: which candidate each one is, and which lack a usable feature. The first reason found stays.</summary>
 internal sealed class RowStates
 {
     private FailureKind[] _failures = [];
-    private int _count;
+
+    // Of each row its candidate, where not all of the batch are scored.
+    private int[] _candidates = [];
     private int _failed;
+
+    /// <summary>Rows of the model's inputs and outputs.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Whether rows are the batch's candidates, one for one.</summary>
+    public bool AreAll { get; private set; }
 
     public bool AnyFailed => _failed > 0;
 
-    public int Usable => _count - _failed;
+    public int Usable => Count - _failed;
 
     public FailureKind this[int row] => _failures[row];
 
-    public void Reset(int count)
+    /// <param name="count">Candidates of the batch.</param>
+    /// <param name="picked">Those that have a row, ascending; empty: all.</param>
+    public void Reset(int count, ReadOnlySpan<int> picked)
     {
-        if (_failures.Length < count)
+        AreAll = picked.IsEmpty;
+        Count = AreAll ? count : picked.Length;
+        if (_failures.Length < Count)
         {
-            _failures = new FailureKind[count];
+            _failures = new FailureKind[Count];
+            _candidates = new int[Count];
         }
 
-        _failures.AsSpan(0, count).Clear();
-        _count = count;
+        picked.CopyTo(_candidates);
+        _failures.AsSpan(0, Count).Clear();
         _failed = 0;
     }
+
+    public int CandidateOf(int row) => AreAll ? row : _candidates[row];
+
+    /// <summary>Negative when there is none: the candidate is not scored, or not in the batch.</summary>
+    public int RowOf(int candidate) => !AreAll ? _candidates.AsSpan(0, Count).BinarySearch(candidate) : (uint)candidate < (uint)Count ? candidate : -1;
 
     public void Fail(int row, FailureKind kind)
     {

@@ -29,7 +29,7 @@ public sealed class SafetyFilterClientTests
                     new DecidingRule { Id = "hate", Action = V1.Action.Block, ReasonCode = "HATE", Severity = V1.Severity.Critical },
                 },
                 Bases = { Basis.Evaluated, Basis.FailedOpen, Basis.FailedClosed },
-                Classifiers = { new ClassifierReport { Name = "m/a", Version = "1.0.0", FailMode = V1.FailMode.Open, Micros = 7 }, new ClassifierReport { Name = "m/b" } },
+                Classifiers = { new ClassifierReport { Name = "m/a", Version = "1.0.0", FailMode = V1.FailMode.Open, Micros = 7, Remembered = 2 }, new ClassifierReport { Name = "m/b" } },
                 Degradations = { new Degradation { ClassifierIndex = 1, Failure = V1.FailureKind.BreakerOpen, FailMode = V1.FailMode.Closed, CandidateIndexes = { 2 } } },
                 Scores = { 0.1f, 0.2f, 0.3f, 0.4f, 0.5f, float.NaN },
                 Policy = "p",
@@ -56,7 +56,7 @@ public sealed class SafetyFilterClientTests
         Assert.Equal((0.2f, 0.5f), (result[1].Score(0), result[1].Score(1)));
         Assert.Equal(float.NaN, result[2].Score(1));
         Assert.Equal(TimeSpan.FromMicroseconds(812), result.EngineTime);
-        Assert.Equal(TimeSpan.FromMicroseconds(7), result.Classifier(0).Duration);
+        Assert.Equal((TimeSpan.FromMicroseconds(7), 2), (result.Classifier(0).Duration, result.Classifier(0).Remembered));
         var mark = result.Degradation(0);
         Assert.Equal(("m/b", SafetyFilter.Client.FailureKind.BreakerOpen, SafetyFilter.Client.FailMode.Closed), (mark.Classifier, mark.Failure, mark.FailMode));
         Assert.Equal((false, true), (mark.Concerns(1), mark.Concerns(2)));

@@ -28,9 +28,9 @@ internal sealed class EngineBench : IDisposable
     private readonly ProtoWriter _record = new();
 
     public EngineBench(string policy, TimeProvider? time = null, ChaosOptions? chaos = null, int maxRecordBytes = 256 << 10, bool measured = true,
-        Action<SpoolOptions>? spool = null, RunWatchdog? watchdog = null)
+        Action<SpoolOptions>? spool = null, RunWatchdog? watchdog = null, VerdictCache? verdicts = null, float[]? weights = null, BreakerThresholds? breaker = null)
     {
-        TestBundle.Linear([4, -2, -2, 4], 2, ["alpha", "beta"], root: _folder.FullName).Write();
+        TestBundle.Linear(weights ?? [4, -2, -2, 4], 2, ["alpha", "beta"], root: _folder.FullName).Write();
         var roots = new TestBundle(
             Onnx.Single("Sqrt"),
             """[ { "kind": "tensor", "feature": "root", "input": "embedding", "dtype": "float32", "shape": [1], "range": [-100, 100] } ]""",
@@ -46,7 +46,7 @@ internal sealed class EngineBench : IDisposable
         Bundles = _classifiers.Bundles.ToFrozenDictionary(
             static bundle => bundle.Name,
             bundle => new GuardedBundle(
-                bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), new BreakerOptions(), chaos?.For(bundle.Name), TimeProvider.System),
+                bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), breaker ?? new BreakerOptions(), chaos?.For(bundle.Name), TimeProvider.System),
             StringComparer.Ordinal);
         var options = new SpoolOptions
         {
@@ -59,7 +59,8 @@ internal sealed class EngineBench : IDisposable
         spool?.Invoke(options);
         Ledger = Spool.Open(options, "build", TimeProvider.System);
         Serving.Swap(Snapshot(policy));
-        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: watchdog, recent: Recent);
+        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: watchdog, recent: Recent, verdicts: verdicts);
+        Engine.Prepare(Serving.Current!);
     }
 
     /// <summary>Where its bundles lie.</summary>

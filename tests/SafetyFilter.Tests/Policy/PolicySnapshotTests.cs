@@ -129,6 +129,18 @@ public sealed class PolicySnapshotTests
         Assert.Equal((policy.Revision, SafetyFilter.Decisions.SurfacePriority.High, true), (again.Revision, again.Priority, again.ServesWhenShed));
     }
 
+    [Fact]
+    public void Canonical_VerdictCache_IsThereWhenItIsOn()
+    {
+        var same = Snapshot(Plain.Replace("owner: team", "owner: team\nverdict_cache: off", StringComparison.Ordinal)).Surfaces[0];
+        Assert.Equal((Snapshot(Plain).Surfaces[0].Canonical, false), (same.Canonical, same.UsesVerdictCache));
+
+        var policy = Snapshot(Plain.Replace("owner: team", "owner: team\nverdict_cache: on", StringComparison.Ordinal)).Surfaces[0];
+        Assert.Contains("\"budget_us\": 1000,\n\"verdict_cache\": \"on\",\n\"classifiers\"", policy.Canonical, StringComparison.Ordinal);
+        var again = Snapshot(policy.Canonical).Surfaces[0];
+        Assert.Equal((policy.Revision, true), (again.Revision, again.UsesVerdictCache));
+    }
+
     [Theory]
     [InlineData("a\u2028b")]
     [InlineData("a\u2029 b")]
