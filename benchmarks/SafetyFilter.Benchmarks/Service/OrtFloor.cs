@@ -121,7 +121,7 @@ internal static class OrtFloor
         private static RunScratch Bind(InferenceSession session, BundleManifest manifest, CandidateBatch batch)
         {
             var scratch = new RunScratch(session, manifest);
-            scratch.Fill(batch);
+            scratch.Fill(batch, []);
             return scratch;
         }
     }
