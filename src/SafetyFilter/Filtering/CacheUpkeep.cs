@@ -7,10 +7,11 @@ namespace SafetyFilter.Filtering;
 /// When the cache counts who was read and decides who stays: at most once in <see cref="Pause"/>, on a thread of the pool.
 /// </summary>
 /// <remarks>
-/// Requests leave what they read in buffers of 128 per core, and what finds no room there is not counted. BitFaster's own
-/// schedulers empty a buffer as soon as it is full, which with pages of hundreds is several times per request and costs as much as the
-/// look-ups themselves. A sample of the reads chooses the same entries (measured: benchmarks/results/cache.md). Writes are all counted: when
-/// 128 of them wait, the request that comes next does the upkeep itself, so that the cache stays within its capacity and these.
+/// Requests leave what they read in buffers of 128 per core, and what finds no room there is not counted. BitFaster's own schedulers
+/// empty a buffer as soon as it is full, which with pages of hundreds is for every request: on its own thread that costs more than the
+/// look-ups themselves, elsewhere it wakes a thread each time. A sample of the reads finds as much (measured: benchmarks/results/cache.md).
+/// Writes are all counted: when 128 of them wait, the request that comes next does the upkeep itself, so that the cache stays within its
+/// capacity and these.
 /// </remarks>
 internal sealed class CacheUpkeep : IScheduler, IDisposable
 {
