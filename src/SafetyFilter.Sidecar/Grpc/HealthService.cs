@@ -8,6 +8,8 @@ namespace SafetyFilter.Sidecar.Grpc;
 /// <summary>grpc.health.v1. A service of our own, because its names are surfaces as well, and those come and go with reloads.</summary>
 internal sealed class HealthService(ServingHealth health, ServingLifecycle lifecycle, TimeProvider time) : Health.HealthBase
 {
+    private const int LongestTold = 128;
+
     // How soon a watch hears of a change; a check looks at once.
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(1);
 
@@ -15,7 +17,7 @@ internal sealed class HealthService(ServingHealth health, ServingLifecycle lifec
         StatusOf(request.Service) is not HealthCheckResponse.Types.ServingStatus.ServiceUnknown and var status
             ? Task.FromResult(new HealthCheckResponse { Status = status })
             : throw new RpcException(new Status(
-                StatusCode.NotFound, $"There is no service '{request.Service}'. Ask for '', '{ServingHealth.Service}' or '{ServingHealth.Service}/SURFACE'."));
+                StatusCode.NotFound, $"There is no service '{Shortened(request.Service)}'. Ask for '', '{ServingHealth.Service}' or '{ServingHealth.Service}/SURFACE'."));
 
     /// <summary>Tells the status now and whenever it changes, until the caller goes or the listeners are about to close.</summary>
     public override async Task Watch(HealthCheckRequest request, IServerStreamWriter<HealthCheckResponse> responseStream, ServerCallContext context)
@@ -41,6 +43,9 @@ internal sealed class HealthService(ServingHealth health, ServingLifecycle lifec
             goesOn = await NextAsync(timer, ended.Token);
         }
     }
+
+    // The name is the caller's, and a message goes as a header.
+    private static string Shortened(string name) => name.Length <= LongestTold ? name : name[..LongestTold] + "...";
 
     private static async Task<bool> NextAsync(PeriodicTimer timer, CancellationToken ended)
     {

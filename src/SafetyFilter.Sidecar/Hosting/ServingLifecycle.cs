@@ -29,6 +29,8 @@ internal sealed partial class ServingLifecycle(
     TimeProvider time,
     ILogger<ServingLifecycle> logger) : IHostedLifecycleService, IDisposable
 {
+    private static readonly TimeSpan LastFrames = TimeSpan.FromMilliseconds(100);
+
     private readonly CancellationTokenSource _drained = new();
     private Task _loading = Task.CompletedTask;
     private Task _archiving = Task.CompletedTask;
@@ -75,7 +77,14 @@ internal sealed partial class ServingLifecycle(
         await _drained.CancelAsync();
 
         // Streams have been told to end; what does not listen is cut off with its connection.
-        await Task.WhenAny(streams.WhenNone(), Task.Delay(options.Drain.Timeout, cancellationToken));
+        if (streams.WhenNone() is { IsCompleted: false } none)
+        {
+            await Task.WhenAny(none, Task.Delay(options.Drain.Timeout, cancellationToken));
+
+            // Kestrel calls a stream complete before its last frames are with the socket, and nothing tells when they are.
+            await Task.Delay(LastFrames, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
         await _loading.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
         // What was still loading has said that it serves.

@@ -18,7 +18,10 @@ internal sealed class TransportMemory : IMemoryPoolFactory<byte>
     // 16 MiB. What a burst needed beyond it is left to the garbage collector.
     private const int MostKept = 1024;
 
-    public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => new Pool();
+    // One for all listeners and their queues, which ask for one each.
+    private readonly Pool _pool = new();
+
+    public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => _pool;
 
     private sealed class Pool : MemoryPool<byte>
     {

@@ -155,14 +155,8 @@ internal sealed partial class ReloadService(
 
         if (isChange && Activate(before, loader.Next(before, policies, change.Options, ConfigRevision(change)), change, differences, effect, asked) is { } obstacle)
         {
-            var refused = Refuse(before, content, asked, [obstacle.Error], differences, effect, policies);
-            if (obstacle.MayPass)
-            {
-                // Nothing is wrong with the files.
-                _watch.Postpone(content.Fingerprint);
-            }
-
-            return refused;
+            loader.Settle(before);
+            return Refuse(before, content, asked, [obstacle.Error], differences, effect, policies, obstacle.MayPass);
         }
 
         Accept(content, change, asked, differences, effect, isChange);
@@ -258,7 +252,7 @@ internal sealed partial class ReloadService(
 
     private ReloadResult Refuse(
         LoadedServing before, ReloadContent content, Asked asked, List<string> errors, ImmutableArray<ReloadDifference> differences, ChangeEffect? effect,
-        PolicySnapshot? policies)
+        PolicySnapshot? policies, bool mayPass = false)
     {
         var result = new ReloadResult(Accepted: false, Changed: !differences.IsEmpty, [.. errors], differences, effect);
         if (asked.IsDryRun || serving.Current is null)
@@ -266,7 +260,16 @@ internal sealed partial class ReloadService(
             return result;
         }
 
-        _watch.Take(content.Fingerprint);
+        if (mayPass)
+        {
+            // Nothing is wrong with the files.
+            _watch.Postpone(content.Fingerprint);
+        }
+        else
+        {
+            _watch.Take(content.Fingerprint);
+        }
+
         _status = _status with { Errors = result.Errors };
         var isRetry = asked.Source == ByFile && content.Fingerprint == _refused;
         var why = string.Join('\n', errors);

@@ -183,12 +183,14 @@ internal sealed class GuardedBundle
             outcome = new ScoringOutcome(FailureKind.Error, 0, error);
         }
 
-        // A run that is cut has had its whole limit, and at least a millisecond: how much more it would have taken nobody knows.
+        // Cut, or over before the watchdog looked: it has had its whole limit, and at least a millisecond.
         var took = _time.GetTimestamp() - started;
-        var isCut = outcome.Failure == FailureKind.OverBudget;
+        var tookMicros = took * 1e6 / _time.TimestampFrequency;
+        var overran = outcome.Failure == FailureKind.OverBudget
+            || (limit.Micros > 0 && tookMicros > Math.Max(limit.Micros, RunWatchdog.LookEvery.TotalMicroseconds));
         var isSlow = _slowTicks > 0
-            && (took * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates) || (isCut && limit.Condemns(candidates, PageOfSlowCall)));
-        var saysNothing = limit.IsCallers ? isCut || took > limit.Micros * 1e-6 * _time.TimestampFrequency : isCut && !isSlow;
+            && (took * PageOfSlowCall > _slowTicks * Math.Max(PageOfSlowCall, candidates) || (overran && limit.Condemns(candidates, PageOfSlowCall)));
+        var saysNothing = limit.IsCallers ? overran || tookMicros > limit.Micros : overran && !isSlow;
         return new Call(outcome, isSlow) { SaysNothing = saysNothing };
     }
 

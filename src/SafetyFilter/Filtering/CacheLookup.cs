@@ -46,7 +46,13 @@ internal sealed class CacheLookup
         var lookup = _ofThread ??= new CacheLookup();
         (lookup._scores, lookup._decision) = (scores, decision);
         lookup.MakeKeys(cache);
-        return lookup.LookedUp > 0 ? lookup : null;
+        if (lookup.LookedUp > 0)
+        {
+            return lookup;
+        }
+
+        lookup.End();
+        return null;
     }
 
     /// <summary>Lets go of the request: it belongs to a pool.</summary>

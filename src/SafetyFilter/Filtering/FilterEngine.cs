@@ -219,15 +219,18 @@ internal sealed partial class FilterEngine(
         decision.Begin(plan.Terms);
         decision.TimeUnixNanos = (time.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * TimeSpan.NanosecondsPerTick;
 
-        // Before the scores: what is remembered of them is found by these.
-        InputDigest.Compute(decision.Batch, decision.InputDigests);
-        var lookup = cache is null || !plan.Policy.UsesVerdictCache || decision.IsShed ? null : CacheLookup.Begin(decision, cache);
-        for (var i = 0; i < plan.Steps.Length; i++)
+        if (cache is not null && plan.Policy.UsesVerdictCache && !decision.IsShed)
         {
-            decision.Runs[i] = Score(decision, plan, i, started, lookup);
+            // Before the scores: what is remembered of them is found by these.
+            InputDigest.Compute(decision.Batch, decision.InputDigests);
+            ScoreWith(CacheLookup.Begin(decision, cache), decision, plan, started);
+        }
+        else
+        {
+            ScoreWith(lookup: null, decision, plan, started);
+            InputDigest.Compute(decision.Batch, decision.InputDigests);
         }
 
-        lookup?.End();
         plan.LastKnown?.Apply(decision, scores);
         var gaps = plan.Policy.Decide(decision.Batch, decision.Scores, decision.TimeUnixNanos / 1_000_000, decision.Verdicts);
         decision.CollectUsedRules();
@@ -261,6 +264,21 @@ internal sealed partial class FilterEngine(
         return null;
     }
 
+    private void ScoreWith(CacheLookup? lookup, Decision decision, SurfacePlan plan, long started)
+    {
+        try
+        {
+            for (var i = 0; i < plan.Steps.Length; i++)
+            {
+                decision.Runs[i] = Score(decision, plan, i, started, lookup);
+            }
+        }
+        finally
+        {
+            lookup?.End();
+        }
+    }
+
     private BundleRun Score(Decision decision, SurfacePlan plan, int index, long started, CacheLookup? lookup)
     {
         var step = plan.Steps[index];
@@ -278,8 +296,8 @@ internal sealed partial class FilterEngine(
         }
 
         lookup.Recall(index, step);
-        var run = lookup.NothingLeft ? new BundleRun(FailureKind.None, breaker, 0) : Run(decision, step, breaker, started, lookup.Left);
-        if (run.Failure == FailureKind.None)
+        var run = new BundleRun(FailureKind.None, breaker, 0);
+        if (!lookup.NothingLeft && (run = Run(decision, step, breaker, started, lookup.Left)).Failure == FailureKind.None)
         {
             lookup.Keep(index, step);
         }

@@ -9,7 +9,7 @@ internal sealed class VerdictCacheOptions
 
     /// <summary>
     /// Entries, 1024 to 16,777,216: one per content, version and bundle. An entry of a bundle with four classifiers takes some 180 bytes.
-    /// The memory comes with the entries and goes when no policy asks for the cache any more. Default 131,072 (24 MB): 65,000 contents
+    /// Its tables come when a policy first asks for the cache, the scores with the entries, and all of it goes when no policy asks for the cache any more. Default 131,072 (24 MB): 65,000 contents
     /// under two bundles.
     /// </summary>
     public int Entries { get; set; } = 1 << 17;

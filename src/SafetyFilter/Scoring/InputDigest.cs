@@ -32,6 +32,8 @@ internal static class InputDigest
     // What a computation needs, kept per thread so that it allocates nothing.
     private sealed class Workspace
     {
+        private const int MostKept = 128 << 10;
+
         private Column[] _columns = [];
 
         // A candidate's framed features one after the other: hashed in one call, which costs a third of feeding the pieces to a hasher.
@@ -58,8 +60,12 @@ internal static class InputDigest
                 XxHash128.Hash(_framed.AsSpan(0, used), digests.Slice(row * Size, Size));
             }
 
-            // The batch goes back to its pool: do not hold its columns.
+            // The batch goes back to its pool: do not hold its columns. Nor does every thread keep room for the largest input there ever was.
             _columns.AsSpan(0, count).Clear();
+            if (_framed.Length > MostKept)
+            {
+                _framed = [];
+            }
         }
 
         private int Frame(in Column column, ReadOnlySpan<byte> value, int used)

@@ -8,7 +8,7 @@ namespace SafetyFilter.Scoring;
 /// </summary>
 /// <remarks>
 /// A run writes its deadline into a slot and clears it again: two interlocked operations, no lock, no system call, no allocation. That needs
-/// a thread that looks by itself. While runs come and all of them end in time it looks every <see cref="CalmLook"/>, so the first that hangs is
+/// a thread that looks by itself. While runs come and all of them end in time it looks every <see cref="CalmLook"/>, so one that hangs is
 /// cut late by up to that. Within <see cref="Alert"/> of a cut it looks every <see cref="LookEvery"/>, no deadline is closer than that, and it wakes for each
 /// that it has seen: where a model hangs, the next runs are cut in time. Without runs it sleeps until one wakes it. Looking every millisecond
 /// all the time took a fifth of the sidecar's CPU at 400 requests a second. Timers of the
@@ -40,7 +40,7 @@ internal sealed partial class RunWatchdog : IDisposable
     /// </summary>
     public static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(1);
 
-    /// <summary>How late the first run that hangs may be cut.</summary>
+    /// <summary>How late a run that hangs may be cut, unless another was within <see cref="Alert"/> before.</summary>
     public static readonly TimeSpan CalmLook = TimeSpan.FromMilliseconds(5);
 
     /// <summary>How long a cut makes it look more often. Short: on a busy machine now and then a run is late that does not hang.</summary>

@@ -34,6 +34,22 @@ public sealed class OverrunTests
         bench.Open();
     }
 
+    // 3 ms are not slow by the threshold; nobody cut them, which is for the watchdog's rhythm to say.
+    [Theory]
+    [InlineData(1000, false, true)]
+    [InlineData(1000, true, false)]
+    [InlineData(4000, false, false)]
+    public void Score_EndsByItselfAfterThePolicysBudget_IsSlow(uint budget, bool isCallers, bool opens)
+    {
+        using var bench = new BreakerBench(BreakerBench.FourCalls);
+        for (var call = 0; call < 20; call++)
+        {
+            bench.Slow(TimeSpan.FromMilliseconds(3), limit: new RunLimit(budget, isCallers, null, WholeMicros: budget));
+        }
+
+        Assert.Equal(opens ? BreakerState.Open : BreakerState.Closed, bench.Guarded.State);
+    }
+
     [Fact]
     public void Score_TrialOverACallersLimit_DecidesNothing()
     {

@@ -232,7 +232,10 @@ public sealed class ReloadServiceTests
         File.Delete(Path.Combine(bench.Spool, "subjects.keys"));
         await bench.LookAsync();
         Assert.Same(before, bench.Serving.Current);
-        bench.Time.Advance(2 * ContentWatch.ShortestPause);
+        bench.Time.Advance(ContentWatch.ShortestPause);
+        await bench.LookAsync();
+        Assert.Same(before, bench.Serving.Current);
+        bench.Time.Advance(ContentWatch.ShortestPause);
         await bench.LookAsync();
         Assert.NotSame(before, bench.Serving.Current);
         Assert.Equal([Outcome.Refused, Outcome.Accepted], bench.Changes().Select(static one => one.Outcome));
