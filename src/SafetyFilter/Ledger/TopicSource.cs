@@ -91,6 +91,9 @@ internal sealed record TopicSource(string BootstrapServers, string Topic, IReadO
             ["enable.partition.eof"] = "true",
             ["partition.assignment.strategy"] = "cooperative-sticky",
         };
+
+        // Whoever joins waits for members that went without a word until their session is over; librdkafka's 45 s would be nearly all its patience.
+        config.TryAdd("session.timeout.ms", "10000");
         return new ConsumerBuilder<Ignore, byte[]>(config)
             .SetErrorHandler((_, error) => onError(error.Reason))
             .SetLogHandler(static (_, _) => { });

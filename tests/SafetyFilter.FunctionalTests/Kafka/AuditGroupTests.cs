@@ -100,7 +100,7 @@ public sealed class AuditGroupTests(TopicOfSeveralStreams topic) : IClassFixture
     /// <summary>Alone, then by two workers at once. A worker that was given nothing tells nothing.</summary>
     private async Task<(JsonElement Alone, List<JsonElement> Shared)> AskAsync(string finished, params string[] question)
     {
-        string[] command = [.. question, "--json", "--topic", topic.Kafka.Topic, "--bootstrap-servers", topic.Kafka.BootstrapServers];
+        string[] command = [.. question, "--json", "--topic", topic.Kafka.Topic, "--bootstrap-servers", topic.Kafka.BootstrapServers, "--kafka-setting", "session.timeout.ms=6000"];
         var alone = Run(command);
         Assert.True(alone.Output is not null, alone.Error);
         string[] worker = [.. command, "--group", $"{question[0]}-{Guid.NewGuid():N}"];
