@@ -139,7 +139,7 @@ internal sealed class ReplayCommand
         {
             text.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{report.Remembered:N0} scores were remembered from earlier runs: scored again they are within their bundles' tolerance, all others bit for bit"));
+                $"{report.Remembered:N0} remembered scores were scored again within tolerance"));
         }
 
         if (shared is not null)

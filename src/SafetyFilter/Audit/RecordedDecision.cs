@@ -286,6 +286,11 @@ internal sealed class RecordedDecision
             {
                 return $"bundle '{Text(bundle.Name)}' has {bundle.Remembered.Length} bytes of remembered candidates for {Count} candidates";
             }
+
+            if (!bundle.Remembered.IsEmpty && (Count & 7) is not 0 and var used && this[bundle.Remembered][^1] >> used != 0)
+            {
+                return $"bundle '{Text(bundle.Name)}' remembers candidates past the last of {Count}: its last byte is 0x{this[bundle.Remembered][^1]:X2}";
+            }
         }
 
         return null;

@@ -11,6 +11,36 @@ internal sealed partial class ReplayWork
     private readonly List<int> _run = [];
     private readonly List<int> _remembered = [];
 
+    // Remembered scores need not be equal bit for bit, so that a record may claim them only where there can be any.
+    private void CompareRemembered(ArchivedPolicy? policy)
+    {
+        var isOff = policy is { Policy.UsesVerdictCache: false };
+        var isTold = !_record.Withholds("content_versions"u8);
+        var versions = _record.Batch.ContentVersions.Slices;
+        foreach (ref readonly var bundle in CollectionsMarshal.AsSpan(_record.Bundles))
+        {
+            for (var candidate = 0; candidate < _record.Count; candidate++)
+            {
+                if (!_record.IsRemembered(bundle, candidate))
+                {
+                    continue;
+                }
+
+                if (isOff)
+                {
+                    DifferRemembered(bundle, candidate, "the policy does not say verdict_cache: on");
+                }
+                else if (isTold && (versions.Length == 0 || versions[candidate].IsEmpty))
+                {
+                    DifferRemembered(bundle, candidate, "the candidate has no content version");
+                }
+            }
+        }
+    }
+
+    private void DifferRemembered(in RecordedBundle bundle, int candidate, string why) =>
+        Differ("remembered", $"scores of {_record.Text(bundle.Name)}", $"none, because {why}", candidate);
+
     private void Rescore()
     {
         if (!_record.HasInputs)

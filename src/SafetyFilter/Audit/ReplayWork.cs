@@ -33,7 +33,8 @@ internal sealed partial class ReplayWork(PolicyArchive policies, BundleArchive b
 
         Report.Candidates += _record.Count;
         var before = Report.DifferenceCount;
-        if (policies.Find(_record[_record.PolicyRevision]) is not { } policy)
+        var policy = policies.Find(_record[_record.PolicyRevision]);
+        if (policy is null)
         {
             Miss("policy not found", $"no policy at hand has revision {_record.Text(_record.PolicyRevision)} ('{_record.Text(_record.Policy)}')");
         }
@@ -46,6 +47,7 @@ internal sealed partial class ReplayWork(PolicyArchive policies, BundleArchive b
             Decide(policy);
         }
 
+        CompareRemembered(policy);
         Rescore();
         if (Report.DifferenceCount != before)
         {

@@ -84,8 +84,13 @@ public sealed class OverloadTests
         await Task.WhenAll(attacks);
         TestContext.Current.TestOutputHelper?.WriteLine(string.Create(
             CultureInfo.InvariantCulture, $"{refused / seconds:0} bad requests/s for {seconds:0.0} s, {calls} good ones meanwhile; {early >> 20} then {late >> 20} MiB."));
-        Assert.NotEqual(0, early);
-        Assert.True(late <= early + (64 << 20), $"Memory grew from {early >> 20} MiB after a quarter of the attack to {late >> 20} at its end.");
+        if (LongRun.IsAskedFor)
+        {
+            // The short form refuses too few for what they leak to be told from the growth after a start.
+            Assert.NotEqual(0, early);
+            Assert.True(late <= early + (64 << 20), $"Memory grew from {early >> 20} MiB after a quarter of the attack to {late >> 20} at its end.");
+        }
+
         Assert.Equal(0, (await Scraped.FromAsync(sidecar)).Value("safetyfilter_breaker_transitions"));
     }
 

@@ -85,6 +85,54 @@ public sealed class RememberedReplayTests : IDisposable
     }
 
     [Fact]
+    public void Replay_RememberedWithoutAContentVersion_IsListed()
+    {
+        var record = _bench.Records()[^1];
+        record.ContentVersions[3] = "";
+
+        var report = Replay([record]);
+
+        Assert.Equal(["numbers", "roots"], report.Differences.Where(static one => one is { Field: "remembered", Candidate: 3 }).Select(static one => one.Recorded.Split(' ')[^1]));
+        Assert.Equal(2, report.DifferenceCount);
+    }
+
+    [Fact]
+    public void Replay_RememberedUnderAPolicyWithoutTheCache_IsListed()
+    {
+        var off = Policy.Replace("verdict_cache: on", "verdict_cache: off", StringComparison.Ordinal);
+        var record = _bench.Records()[^1];
+        record.PolicyRevision = _bench.Compile(off).Policies[0].Revision;
+
+        var report = AuditBench.Replay(ListSource.Of([record]), AuditBench.Archive(off), _bundles);
+
+        Assert.Equal(2 * 15, report.DifferenceCount);
+        Assert.All(report.Differences, static one => Assert.Equal(("remembered", "none, because the policy does not say verdict_cache: on"), (one.Field, one.Recomputed)));
+    }
+
+    [Fact]
+    public void Replay_VersionsAreMasked_RememberedAreTakenAsTheyAre()
+    {
+        var record = _bench.Records()[^1];
+        record.ContentVersions.Clear();
+        record.Masked.Add("content_versions");
+
+        Assert.True(Replay([record]).IsEqual(allowMissing: false));
+    }
+
+    [Fact]
+    public void TryRead_RememberedPastTheLastCandidate_IsUnreadable()
+    {
+        var record = _bench.Records()[^1];
+        var bits = record.Bundles[0].Remembered.ToByteArray();
+        bits[^1] |= 0x10;
+        record.Bundles[0].Remembered = ByteString.CopyFrom(bits);
+
+        var problem = new RecordedDecision().TryRead(record.ToByteArray());
+
+        Assert.Contains("past the last of 20: its last byte is 0x10", problem, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void TryRead_RememberedOfAnotherLength_IsUnreadable()
     {
         var record = _bench.Records()[^1];
