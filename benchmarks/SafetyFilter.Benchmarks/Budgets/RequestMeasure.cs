@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using SafetyFilter.Benchmarks.Micro;
 using SafetyFilter.Cli.Demo;
@@ -17,8 +16,6 @@ internal static class RequestMeasure
     private const int Requests = 3_000;
     private const int WarmUps = 3;
     private const int WarmUpRequests = 500;
-
-    private static readonly TimeSpan BetweenWarmUps = TimeSpan.FromMilliseconds(300);
 
     public static string NameOf(string workload) => $"Sidecar.Filter(Workload: {workload})";
 
@@ -65,11 +62,12 @@ internal static class RequestMeasure
         {
             await SendAsync(client, query, WarmUpRequests, stop);
             _ = await scrape();
-            await Task.Delay(BetweenWarmUps, stop);
+            await Task.Delay(Exposition.BetweenLooks, stop);
         }
 
         // Looking allocates too. So much does one look, when nothing else happens.
         var idle = Sum(await scrape(), AllocatedSeries);
+        await Task.Delay(Exposition.BetweenLooks, stop);
         var before = await scrape();
         var look = Sum(before, AllocatedSeries) - idle;
         await SendAsync(client, query, Requests, stop);
@@ -94,10 +92,5 @@ internal static class RequestMeasure
 
     private static Task<string> ScrapeAsync(HttpClient http, string url, CancellationToken stop) => http.GetStringAsync(url, stop);
 
-    // name{labels} value [timestamp]; no label of these has a brace in it.
-    private static double Sum(string exposition, string series) => exposition.Split('\n')
-        .Where(line => line.StartsWith(series, StringComparison.Ordinal))
-        .Sum(static line => double.Parse(
-            line[(line.IndexOf('}') is var brace and >= 0 ? brace + 1 : line.IndexOf(' '))..].Split(' ', StringSplitOptions.RemoveEmptyEntries)[0],
-            CultureInfo.InvariantCulture));
+    private static double Sum(string text, string series) => new Exposition(text).Sum(series) ?? 0;
 }

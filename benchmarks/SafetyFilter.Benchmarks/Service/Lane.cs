@@ -32,6 +32,9 @@ internal abstract class Lane(string name, LaneRole role, ServerProcess server) :
     /// <summary>Bytes in memory when it served and nobody had asked yet.</summary>
     public long ResidentIdle { get; } = server.ResidentBytes;
 
+    /// <summary>Whether warming it up came to an end: what it costs had settled.</summary>
+    public bool IsWarm { get; set; }
+
     /// <summary>Requests at a fixed rate.</summary>
     public abstract Task<Slice> PacedAsync(double rate, TimeSpan length, CancellationToken stop);
 
@@ -58,24 +61,21 @@ internal abstract class Lane(string name, LaneRole role, ServerProcess server) :
 internal sealed class GrpcLane(string name, LaneRole role, ServerProcess server, FilterCaller caller, RequestPool pool, int callers)
     : Lane(name, role, server)
 {
-    // Longer than the Prometheus endpoint keeps an answer (300 ms).
-    private static readonly TimeSpan Idle = TimeSpan.FromMilliseconds(500);
-
     public FilterCaller Caller => caller;
 
     public override async Task<Slice> PacedAsync(double rate, TimeSpan length, CancellationToken stop)
     {
         var first = await Server.ReadCountersAsync(stop);
         var idleFrom = Server.CpuTime;
-        await Task.Delay(Idle, stop);
+        await Task.Delay(Exposition.BetweenLooks, stop);
         var idle = Server.CpuTime - idleFrom;
         var before = await Server.ReadCountersAsync(stop);
         var slice = await WatchedAsync(() => Load.PacedAsync(caller, pool.Requests, rate, length, stop));
-        slice.IdleCpu = idle / Idle.TotalSeconds;
-        if (await Server.ReadCountersAsync(stop) is { } after)
+        slice.IdleCpu = idle / Exposition.BetweenLooks.TotalSeconds;
+        if (await Server.ReadCountersAsync(stop) - before is { } runtime && before - first is { } look)
         {
-            // Asking allocates too: as much as it did the time before.
-            slice.Runtime = (after - before) - (before - first);
+            // Asking allocates too: as much as it did the time before. Collections come when they come.
+            slice.Runtime = runtime with { Allocated = runtime.Allocated - look.Allocated };
         }
 
         return slice;

@@ -20,6 +20,8 @@ internal sealed class LaneResult(Lane lane)
     /// <summary>By offered load, ascending.</summary>
     public List<(double Rate, Slice Slice)> Ladder { get; } = [];
 
+    public bool IsWarm { get; } = lane.IsWarm;
+
     public TimeSpan StartTime { get; } = lane.Server.StartTime;
 
     public long ResidentIdle { get; } = lane.ResidentIdle;

@@ -22,9 +22,11 @@ internal static class Load
         await Task.Factory.StartNew(Send, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
         // When all places are free again, nothing is under way.
+        var end = Stopwatch.GetTimestamp();
         for (var i = 0; i < MostUnderWay; i++)
         {
-            if (!await places.WaitAsync(Patience, stop))
+            var left = Patience - Stopwatch.GetElapsedTime(end);
+            if (!await places.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, stop))
             {
                 slice.Fail("NoAnswer");
             }
@@ -41,7 +43,12 @@ internal static class Load
             {
                 var due = schedule.Due(number);
                 Schedule.SleepUntil(due);
-                places.Wait(Patience, stop);
+                if (!places.Wait(Patience, stop))
+                {
+                    slice.Fail("NoAnswer");
+                    return;
+                }
+
                 if (!Ask(caller, requests[number % requests.Length], due, slice, () => places.Release()))
                 {
                     places.Release();
@@ -62,9 +69,10 @@ internal static class Load
             AskOn(end);
         }
 
+        var patience = Task.Delay(length + Patience, stop);
         foreach (var end in ended)
         {
-            if (await Task.WhenAny(end.Task, Task.Delay(length + Patience, stop)) != end.Task)
+            if (await Task.WhenAny(end.Task, patience) != end.Task)
             {
                 stop.ThrowIfCancellationRequested();
                 slice.Fail("NoAnswer");

@@ -54,7 +54,7 @@ internal static class Ratios
         foreach (var build in result.Lanes.Where(lane => lane.Role == LaneRole.OtherBuild))
         {
             var isNative = build.Name == NativeBuild;
-            yield return new Ratio("start to serving / this build's", build.Name, build.StartTime / sidecar.StartTime, isNative ? 0.3 : null);
+            yield return new Ratio("start to serving / this build's", build.Name, build.StartTime / sidecar.StartTime);
             yield return new Ratio("resident under load / this build's", build.Name, (double)build.ResidentLoaded / sidecar.ResidentLoaded, isNative ? 0.7 : null);
             yield return new Ratio("CPU / this build's", build.Name, Median(build.Paced, sidecar.Paced, static (b, s) => b.CpuMicros / s.CpuMicros));
         }

@@ -18,7 +18,7 @@ internal static class ServiceReport
         report.Line();
         report.Line(string.Create(
             CultureInfo.InvariantCulture,
-            $"{options.Pairs} rounds; in each, every server in turn for {options.Slice.TotalSeconds:0.#} s at the same fixed rate and for {options.FlatOut.TotalSeconds:0.#} s flat out by {options.Callers} callers. Servers are pinned to core {options.Cores.Server}, the load to core {options.Cores.Client}. Ratios are medians of the rounds' ratios."));
+            $"{options.Pairs} rounds; in each, every server in turn for at most {options.Slice.TotalSeconds:0.#} s at the same fixed rate and for {options.FlatOut.TotalSeconds:0.#} s flat out by {options.Callers} callers. Servers are pinned to core {options.Cores.Server}, the load to core {options.Cores.Client}. Ratios are medians of the rounds' ratios."));
         report.Line();
     }
 
@@ -26,7 +26,7 @@ internal static class ServiceReport
 
     public static void Show(Report report, WorkloadResult result)
     {
-        report.Line(string.Create(CultureInfo.InvariantCulture, $"## {result.Workload.Name} at {result.Rate} requests/s"));
+        report.Line(string.Create(CultureInfo.InvariantCulture, $"## {result.Workload.Name} at {result.Rate} requests/s, {result.SliceLength.TotalSeconds:0.##} s a slice"));
         report.Line();
         report.Table(
             ["server", "CPU us/request", "idle CPU ms/s", "engine us p50", "p90", "p99", "over 1 ms", "round trip us p50", "p99", "sent late us p99", "allocated B/request", "GCs gen 0, 1, 2"],
@@ -66,6 +66,11 @@ internal static class ServiceReport
     {
         foreach (var lane in result.Lanes)
         {
+            if (!lane.IsWarm)
+            {
+                yield return $"**{lane.Name}: it was not warm when its measurement began: its cost had not settled, or it had answered too little.**";
+            }
+
             if (lane.OthersShare > Disturbing)
             {
                 yield return $"**{lane.Name}: other processes had {Percent(lane.OthersShare)} of its core in one slice. Measure on an idle machine.**";

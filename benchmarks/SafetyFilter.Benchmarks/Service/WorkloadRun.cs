@@ -28,6 +28,10 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
             var results = _lanes.Select(lane => new LaneResult(lane)).ToArray();
             var saturation = (await sidecar.FlatOutAsync(options.WarmUp, stop)).Throughput;
             var rate = options.Rate ?? Round(saturation * ShareOfSaturation);
+
+            // A second pass over the same pages would be all hits, and no popularity any more.
+            var pass = TimeSpan.FromSeconds(_pools[0].Requests.Length / rate);
+            var length = workload.Repeats && pass < options.Slice ? pass : options.Slice;
             for (var round = 0; round < options.Pairs; round++)
             {
                 Say($"round {round + 1} of {options.Pairs} at {rate} requests/s");
@@ -35,7 +39,7 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
 
                 // The requests of before are garbage: now, and not while something is measured.
                 GC.Collect();
-                await RoundAsync(results, round, rate, stop);
+                await RoundAsync(results, round, rate, length, stop);
             }
 
             foreach (var result in results)
@@ -44,7 +48,7 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
             }
 
             await LadderAsync(results, saturation, stop);
-            return new WorkloadResult(workload, rate, options.Slice, results);
+            return new WorkloadResult(workload, rate, length, results);
         }
         finally
         {
@@ -102,30 +106,37 @@ internal sealed class WorkloadRun(ServiceOptions options, Workload workload, Ite
     {
         var lane = await starting;
         _lanes.Add(lane);
-        await WarmUpAsync(lane, stop);
+        lane.IsWarm = await WarmUpAsync(lane, stop);
         return lane;
     }
 
-    private async Task WarmUpAsync(Lane lane, CancellationToken stop)
+    // False when it did not become warm, however long it took.
+    private async Task<bool> WarmUpAsync(Lane lane, CancellationToken stop)
     {
         var (best, calm, answers) = (double.MaxValue, 0, 0L);
-        for (var burst = 0; burst < MostBursts && (calm < CalmBursts || answers < LeastAnswers); burst++)
+        for (var burst = 0; burst < MostBursts; burst++)
         {
             var slice = await lane.FlatOutAsync(options.WarmUp, stop);
             await Task.Delay(BetweenBursts, stop);
             answers += slice.Answered;
             calm = slice.CpuMicros > best * Gain ? calm + 1 : 0;
             best = Math.Min(best, slice.CpuMicros);
+            if (calm >= CalmBursts && answers >= LeastAnswers)
+            {
+                return true;
+            }
         }
+
+        return false;
     }
 
     // Each round begins with another lane: whatever the machine does meanwhile meets all of them.
-    private async Task RoundAsync(LaneResult[] results, int round, double rate, CancellationToken stop)
+    private async Task RoundAsync(LaneResult[] results, int round, double rate, TimeSpan length, CancellationToken stop)
     {
         for (var turn = 0; turn < results.Length; turn++)
         {
             var result = results[(round + turn) % results.Length];
-            result.Paced.Add(await result.Lane.PacedAsync(rate, options.Slice, stop));
+            result.Paced.Add(await result.Lane.PacedAsync(rate, length, stop));
         }
 
         for (var turn = 0; turn < results.Length; turn++)
