@@ -13,9 +13,6 @@ internal sealed class PublisherSession : IDisposable
     private readonly InFlightWindow _window;
     private readonly ILogger _logger;
     private readonly Action<string> _onTrouble;
-
-    // One handler for all messages. It runs on the poll thread and inside Flush, perhaps at once; what it throws is lost.
-    private readonly Action<DeliveryReport<byte[], byte[]>> _onDelivered;
     private volatile string? _failure;
 
     public PublisherSession(KafkaOptions options, InFlightWindow window, ILogger logger, Action<string> onTrouble)
@@ -24,7 +21,6 @@ internal sealed class PublisherSession : IDisposable
         _window = window;
         _logger = logger;
         _onTrouble = onTrouble;
-        _onDelivered = OnDelivered;
         _producer = new ProducerBuilder<byte[], byte[]>(Settings(options))
             .SetErrorHandler((_, error) => OnError(error))
             .SetLogHandler((_, message) => LedgerLog.Librdkafka(_logger, message.Facility, message.Message))
@@ -63,7 +59,9 @@ internal sealed class PublisherSession : IDisposable
             // A stream is one partition: more in flight buys little. librdkafka queues one request behind the one in flight all
             // the same; when the first is refused, it is the broker's sequence check that keeps the second out.
             ["max.in.flight.requests.per.connection"] = "1",
-            ["dotnet.producer.delivery.report.fields"] = "value,status",
+
+            // Not the value: while Kafka is down librdkafka's copy of a record would keep ours alive beside it.
+            ["dotnet.producer.delivery.report.fields"] = "status",
         };
         foreach (var (name, value) in options.Producer)
         {
@@ -98,11 +96,11 @@ internal sealed class PublisherSession : IDisposable
     }
 
     /// <summary>False when the producer's queue is full for now, or when it failed for good (see <see cref="Failure"/>).</summary>
-    public bool TryProduce(TopicPartition target, Message<byte[], byte[]> message)
+    public bool TryProduce(TopicPartition target, Message<byte[], byte[]> message, ulong sequence)
     {
         try
         {
-            _producer.Produce(target, message, _onDelivered);
+            _producer.Produce(target, message, new Delivery(this, sequence).OnReport);
             return true;
         }
         catch (ProduceException<byte[], byte[]> error)
@@ -132,17 +130,6 @@ internal sealed class PublisherSession : IDisposable
         }
     }
 
-    private void OnDelivered(DeliveryReport<byte[], byte[]> report)
-    {
-        if (report.Error.IsError || report.Status != PersistenceStatus.Persisted)
-        {
-            Fail(report.Error, report.Topic);
-            return;
-        }
-
-        _window.Acknowledge(RecordFields.Trailer(report.Value));
-    }
-
     private void OnError(Error error)
     {
         if (error.IsFatal)
@@ -163,6 +150,22 @@ internal sealed class PublisherSession : IDisposable
                 ? $"{error.Reason}: raise max.message.bytes of topic '{topic}'"
                 : $"topic '{topic}': {error.Reason}");
             LedgerLog.ProducerFailed(_logger, topic, error.Code, error.Reason);
+        }
+    }
+
+    /// <summary>What is left of a record while librdkafka has it.</summary>
+    private sealed class Delivery(PublisherSession session, ulong sequence)
+    {
+        // Runs on the poll thread and inside Flush, perhaps on both at once; what it throws is lost.
+        public void OnReport(DeliveryReport<byte[], byte[]> report)
+        {
+            if (report.Error.IsError || report.Status != PersistenceStatus.Persisted)
+            {
+                session.Fail(report.Error, report.Topic);
+                return;
+            }
+
+            session._window.Acknowledge(sequence);
         }
     }
 }

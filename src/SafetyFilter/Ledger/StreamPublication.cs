@@ -98,8 +98,8 @@ internal sealed class StreamPublication
             Timestamp = new Timestamp(CloudEvent.TimeOf(fields.TimeUnixNanos), TimestampType.CreateTime),
             Headers = _events.HeadersFor(reader.Type, reader.Epoch, reader.Sequence, fields.TimeUnixNanos),
         };
-        return Produce(session, new TopicPartition(_options.Topic, _partition), message, wait)
-            && (!isWitnessed || Produce(session, new TopicPartition(_options.CheckpointTopic, _checkpointPartition), message, wait));
+        return Produce(session, new TopicPartition(_options.Topic, _partition), message, reader.Sequence, wait)
+            && (!isWitnessed || Produce(session, new TopicPartition(_options.CheckpointTopic, _checkpointPartition), message, reader.Sequence, wait));
     }
 
     /// <summary>Makes the watermark durable; an <see cref="IOException"/> when that fails.</summary>
@@ -139,9 +139,9 @@ internal sealed class StreamPublication
         }
     }
 
-    private static bool Produce(PublisherSession session, TopicPartition target, Message<byte[], byte[]> message, Func<bool> wait)
+    private static bool Produce(PublisherSession session, TopicPartition target, Message<byte[], byte[]> message, ulong sequence, Func<bool> wait)
     {
-        while (!session.TryProduce(target, message))
+        while (!session.TryProduce(target, message, sequence))
         {
             if (!wait())
             {
