@@ -122,16 +122,12 @@ public sealed class LastKnownScoresTests
         var known = new LastKnownScores(Least);
         var rows = Rows(set);
         var (scored, failed) = (Decision(0.75f), Decision(float.NaN));
-        rows.Apply(scored, known);
-        rows.Apply(failed, known);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var i = 0; i < 100; i++)
+
+        Assert.Equal(0, AllocatedBytes.Of(100, () =>
         {
             rows.Apply(scored, known);
             rows.Apply(failed, known);
-        }
-
-        Assert.Equal(0, (GC.GetAllocatedBytesForCurrentThread() - before) / 100);
+        }));
     }
 
     [Theory]

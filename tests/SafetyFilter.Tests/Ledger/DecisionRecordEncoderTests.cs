@@ -32,14 +32,8 @@ public sealed class DecisionRecordEncoderTests
         var decision = DecisionGen.Any.Single();
         decision.TraceId = default;
         var writer = new ProtoWriter();
-        DecisionRecordEncoder.Encode(decision, Stream, 7, 3, writer);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var i = 0; i < 100; i++)
-        {
-            DecisionRecordEncoder.Encode(decision, Stream, 7, 3, writer);
-        }
 
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, AllocatedBytes.Of(100, () => DecisionRecordEncoder.Encode(decision, Stream, 7, 3, writer)));
     }
 
     private static void Same(Decision expected, DecisionRecord actual)

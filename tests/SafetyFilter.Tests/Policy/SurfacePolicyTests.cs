@@ -242,18 +242,8 @@ public sealed class SurfacePolicyTests
             .Languages([.. Enumerable.Repeat("de-DE", Count)]).Viewer(territory: "DE");
         var scores = request.ScoresFor(policy);
         var verdicts = new Verdicts();
-        for (var i = 0; i < 3; i++)
-        {
-            policy.Decide(request.Batch, scores, 0, verdicts);
-        }
 
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var i = 0; i < 100; i++)
-        {
-            policy.Decide(request.Batch, scores, 0, verdicts);
-        }
-
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, AllocatedBytes.Of(100, () => policy.Decide(request.Batch, scores, 0, verdicts)));
         Assert.Contains(Block, verdicts.Actions.ToArray());
     }
 }

@@ -360,24 +360,14 @@ public sealed class ModelBundleTests
         var table = new ScoreTable();
         int[] slots = [.. Enumerable.Range(0, model.Classifiers.Length)];
         table.Reset(model.Classifiers.Length, 64);
-        const int Calls = 100;
-        long Run()
+        return AllocatedBytes.Of(100, () =>
         {
-            var before = GC.GetAllocatedBytesForCurrentThread();
-            for (var i = 0; i < Calls; i++)
+            foreach (var batch in batches)
             {
-                foreach (var batch in batches)
-                {
-                    table.Reset(model.Classifiers.Length, batch.Count);
-                    model.Score(batch, table, slots);
-                }
+                table.Reset(model.Classifiers.Length, batch.Count);
+                model.Score(batch, table, slots);
             }
-
-            return (GC.GetAllocatedBytesForCurrentThread() - before) / Calls;
-        }
-
-        Run();
-        return Run();
+        }) / 100;
     }
 
     // Looks a row of a table of two up by the number: 7 is beyond it and throws.

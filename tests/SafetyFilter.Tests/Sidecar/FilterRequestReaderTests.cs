@@ -202,16 +202,8 @@ public sealed class FilterRequestReaderTests
         var request = RequestGen.Valid.Single();
         var bytes = request.ToByteArray();
         var batch = new CandidateBatch();
-        Read(batch, bytes);
-        Read(batch, bytes);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var i = 0; i < 100; i++)
-        {
-            batch.Reset();
-            _ = FilterRequestReader.Read(batch, bytes.Length, Limits) ?? FilterRequestRules.Check(batch);
-        }
 
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, AllocatedBytes.Of(100, () => Read(batch, bytes)));
     }
 
     internal static Refusal? Read(CandidateBatch batch, byte[] bytes)
