@@ -29,6 +29,10 @@ namespace SafetyFilter.Sidecar.Hosting;
 /// <summary>What the sidecar is made of.</summary>
 internal static class SidecarSetup
 {
+    // A page of 256 embeddings in one frame, from clients that send what a server allows (gRPC's C and Java cores; Go and .NET stay at 16 KiB):
+    // the request's thread is woken once for it and not once per frame. A frame is read as a whole, so it is bounded well below a connection's buffer.
+    private const int LargestFrame = 256 << 10;
+
     /// <summary>The version and source revision of this build, as records carry it.</summary>
     public static string Build { get; } =
         typeof(SidecarSetup).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
@@ -104,6 +108,7 @@ internal static class SidecarSetup
         // Messages are bounded one by one; a stream of them is not.
         kestrel.Limits.MaxRequestBodySize = null;
         kestrel.Limits.MaxConcurrentConnections = 1024;
+        kestrel.Limits.Http2.MaxFrameSize = LargestFrame;
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30);
         if (options.Listen.UnixSocket.Length > 0)
         {

@@ -130,6 +130,12 @@ internal sealed class SettingsFiles : ConfigurationProvider, IConfigurationSourc
 
     private SettingsText Read((string Path, string Origin, bool IsRequired) file)
     {
+        // Several looks a second: no exception at each for a file that need not be there.
+        if (!file.IsRequired && !_found.Contains(file.Path) && !File.Exists(file.Path))
+        {
+            return new SettingsText(file.Path, file.Origin, null, null);
+        }
+
         try
         {
             var bytes = File.ReadAllBytes(file.Path);
