@@ -1,12 +1,6 @@
-using System.Collections.Frozen;
-using System.Diagnostics.Metrics;
-using Microsoft.Extensions.Logging.Abstractions;
-using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
-using SafetyFilter.Observability;
-using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Benchmarks.Cache;
@@ -14,35 +8,19 @@ namespace SafetyFilter.Benchmarks.Cache;
 /// <summary>The whole engine with the shipped models, ten rules and a ledger at "process", with a verdict cache or without.</summary>
 internal sealed class CachedEngine : IDisposable
 {
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("safetyfilter-bench-");
-    private readonly Meter _meter = new("benchmark");
     private readonly ProtoWriter _record = new();
-    private readonly Spool _ledger;
-    private readonly FilterEngine _engine;
+    private readonly InProcessEngine _engine;
 
     /// <param name="entries">The cache's; 0: none.</param>
     public CachedEngine(ClassifierSet models, string[] bundles, int entries)
     {
         Cache = new VerdictCache(new VerdictCacheOptions { Entries = Math.Max(entries, VerdictCacheOptions.LeastEntries) }, TimeProvider.System);
-        var (policies, errors) = PolicyCompiler.Compile([new PolicySource("bench.yaml", Policy(models, bundles, entries > 0))], models.PolicyTerms());
-        var metrics = new FilterMetrics(_meter);
-        var events = new BreakerEvents(NullLogger<BreakerEvents>.Instance, metrics);
-        var guarded = models.Bundles.ToFrozenDictionary(
-            static bundle => bundle.Name,
-            bundle => new GuardedBundle(
-                bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, TimeProvider.System),
-            StringComparer.Ordinal);
-        _ledger = Spool.Open(new SpoolOptions { Folder = _folder.FullName }, "benchmark", TimeProvider.System);
-        var serving = new ServingStore();
-        serving.Swap(ServingSnapshot.Bind(policies ?? throw new InvalidOperationException(string.Join('\n', errors)), guarded, "", "benchmark"));
-        _engine = new FilterEngine(serving, _ledger, metrics, TimeProvider.System, NullLogger<FilterEngine>.Instance, verdicts: Cache);
-        _engine.Prepare(serving.Current!);
-        Plan = serving.Current!.Plans.First();
+        _engine = new InProcessEngine(models, Policy(models, bundles, entries > 0), Cache);
     }
 
     public VerdictCache Cache { get; }
 
-    public SurfacePlan Plan { get; }
+    public SurfacePlan Plan => _engine.Plan;
 
     public long LookedUp { get; private set; }
 
@@ -51,7 +29,7 @@ internal sealed class CachedEngine : IDisposable
     public void Decide(Decision decision)
     {
         decision.BudgetMicros = uint.MaxValue;
-        if (_engine.Decide(decision, _record, out _) is { } refusal)
+        if (_engine.Engine.Decide(decision, _record, out _) is { } refusal)
         {
             throw new InvalidOperationException(refusal.Message);
         }
@@ -71,10 +49,8 @@ internal sealed class CachedEngine : IDisposable
 
     public void Dispose()
     {
-        _ledger.Dispose();
-        _meter.Dispose();
+        _engine.Dispose();
         Cache.Dispose();
-        _folder.Delete(recursive: true);
     }
 
     // Every classifier of the bundles is read; ten rules go round them.

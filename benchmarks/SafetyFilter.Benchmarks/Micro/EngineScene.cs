@@ -1,13 +1,6 @@
-using System.Collections.Frozen;
-using System.Diagnostics.Metrics;
-using System.Text;
 using Google.Protobuf;
-using Microsoft.Extensions.Logging.Abstractions;
-using SafetyFilter.Breaker;
 using SafetyFilter.Decisions;
-using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
-using SafetyFilter.Observability;
 using SafetyFilter.Policy;
 using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
@@ -19,12 +12,8 @@ internal sealed class EngineScene : IDisposable
 {
     private static readonly RequestLimits Limits = new();
 
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("safetyfilter-micro-");
-    private readonly Meter _meter = new("micro");
-    private readonly RunWatchdog _watchdog = new();
     private readonly ClassifierSet _classifiers;
-    private readonly Spool _spool;
-    private readonly FilterEngine _engine;
+    private readonly InProcessEngine _engine;
     private readonly byte[] _wire;
     private LedgerReceipt _receipt;
 
@@ -33,26 +22,7 @@ internal sealed class EngineScene : IDisposable
     {
         var models = ClassifierSet.Load(Path.Combine(AppContext.BaseDirectory, "models"), BundleLimits.Default, TimeProvider.System);
         _classifiers = models.Value ?? throw new InvalidOperationException(string.Join('\n', models.Errors));
-        var (policies, errors) = PolicyCompiler.Compile([new PolicySource("micro.yaml", MicroRequests.Policy(workload))], _classifiers.PolicyTerms());
-        if (policies is null)
-        {
-            throw new InvalidOperationException(string.Join('\n', errors));
-        }
-
-        var metrics = new FilterMetrics(_meter);
-        var events = new BreakerEvents(NullLogger<BreakerEvents>.Instance, metrics);
-
-        // A machine that is busy with something else must not open a breaker.
-        var thresholds = new BreakerOptions { SlowCallMicros = 0 };
-        var guarded = _classifiers.Bundles.ToFrozenDictionary(
-            static bundle => bundle.Name,
-            bundle => new GuardedBundle(bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), thresholds, null, TimeProvider.System),
-            StringComparer.Ordinal);
-        var serving = new ServingStore();
-        serving.Swap(ServingSnapshot.Bind(policies, guarded, new string('c', 64), "build"));
-        _spool = Spool.Open(new SpoolOptions { Folder = _folder.FullName, AppendPatience = TimeSpan.FromSeconds(10) }, "benchmark", TimeProvider.System);
-        _engine = new FilterEngine(
-            serving, _spool, metrics, TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: _watchdog, recent: new RecentDecisions(1000, 4 << 20));
+        _engine = new InProcessEngine(_classifiers, MicroRequests.Policy(workload));
         _wire = MicroRequests.Compose(workload).Seal().ToByteArray();
         Read();
         Decide();
@@ -63,14 +33,11 @@ internal sealed class EngineScene : IDisposable
                 throw new InvalidOperationException($"A candidate of {workload} was decided by {basis}: that is another, cheaper way.");
             }
         }
-
-        _ = serving.Current!.TryGetPlan(Encoding.UTF8.GetBytes(workload), out var plan);
-        Policy = plan!.Policy;
     }
 
     public Decision Decision { get; } = new();
 
-    public SurfacePolicy Policy { get; }
+    public SurfacePolicy Policy => _engine.Plan.Policy;
 
     public ProtoWriter Record { get; } = new();
 
@@ -91,7 +58,7 @@ internal sealed class EngineScene : IDisposable
     public int Decide()
     {
         Decision.BudgetMicros = uint.MaxValue;
-        return _engine.Decide(Decision, Record, out _receipt) is { } refusal
+        return _engine.Engine.Decide(Decision, Record, out _receipt) is { } refusal
             ? throw new InvalidOperationException(refusal.Message)
             : Decision.Verdicts.Actions.Length;
     }
@@ -99,7 +66,7 @@ internal sealed class EngineScene : IDisposable
     /// <summary>The decision as a record. Returns its bytes.</summary>
     public int Encode()
     {
-        DecisionRecordEncoder.Encode(Decision, _engine.StreamId, _spool.Epoch, 0, Record);
+        DecisionRecordEncoder.Encode(Decision, _engine.Engine.StreamId, _engine.Ledger.Epoch, 0, Record);
         return Record.Length;
     }
 
@@ -107,16 +74,13 @@ internal sealed class EngineScene : IDisposable
     public int Write()
     {
         Reply.Clear();
-        FilterResponseWriter.Write(Decision, _receipt, _engine.StreamId, Reply);
+        FilterResponseWriter.Write(Decision, _receipt, _engine.Engine.StreamId, Reply);
         return Reply.Length;
     }
 
     public void Dispose()
     {
-        _spool.Dispose();
+        _engine.Dispose();
         _classifiers.Dispose();
-        _watchdog.Dispose();
-        _meter.Dispose();
-        _folder.Delete(recursive: true);
     }
 }
