@@ -53,18 +53,3 @@ internal static class DemoCommand
 }
 
 internal sealed record DemoOptions(string? DataFolder, int Requests, ulong Seed, bool Keep);
-
-internal static class Screen
-{
-    /// <summary>The console; plain and wide enough for a table when it is a file or a pipe.</summary>
-    public static IAnsiConsole Open()
-    {
-        var console = AnsiConsole.Create(new AnsiConsoleSettings());
-        if (Console.IsOutputRedirected)
-        {
-            console.Profile.Width = 140;
-        }
-
-        return console;
-    }
-}

@@ -57,7 +57,7 @@ internal sealed class BreakerCommand
         }
         else
         {
-            AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) }).Write(StatusView.Breakers(response.Breakers));
+            Screen.Open(output).Write(StatusView.Breakers(response.Breakers));
         }
 
         return 0;

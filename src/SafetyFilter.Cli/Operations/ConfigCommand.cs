@@ -43,7 +43,7 @@ internal sealed class ConfigCommand
             table.AddRow(new Text(one.Key), new Text(one.Value), new Text(one.Origin), new Text(one.Pending));
         }
 
-        AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) }).Write(table);
+        Screen.Open(output).Write(table);
         return 0;
     }
 }

@@ -66,7 +66,7 @@ internal sealed class ReloadCommand
         {
             (false, _, true) => "WOULD BE REFUSED",
             (false, _, false) => "REFUSED: all stays as it was",
-            (true, false, _) => "nothing to change",
+            (true, false, _) => "nothing to change: what the files say is in effect",
             (true, true, true) => "would be accepted",
             (true, true, false) => "in effect",
         });

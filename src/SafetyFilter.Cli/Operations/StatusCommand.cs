@@ -43,7 +43,7 @@ internal sealed class StatusCommand
         }
         else
         {
-            AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) }).Write(StatusView.Of(status, before: null));
+            Screen.Open(output).Write(StatusView.Of(status, before: null));
         }
 
         return status.Serving ? 0 : OperationsArguments.Refused;
@@ -64,7 +64,7 @@ internal sealed class StatusCommand
             return 0;
         }
 
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
+        var console = Screen.Open(output);
         if (!console.Profile.Capabilities.Interactive)
         {
             await Follow(call, options, console.Write);

@@ -13,7 +13,7 @@ internal static class StatusView
     public static IRenderable Of(SidecarStatus status, SidecarStatus? before)
     {
         var seconds = before is null ? 0 : (status.TimeUnixNanos - before.TimeUnixNanos) / 1e9;
-        var parts = new List<IRenderable> { Head(status) };
+        var parts = new List<IRenderable> { Head(status, isRate: before is not null) };
         parts.AddRange(status.Troubles.Select(static trouble => new Text(trouble, new Style(Color.Red))));
         parts.Add(Surfaces(status, before, seconds));
         if (status.Breakers.Count > 0)
@@ -39,9 +39,9 @@ internal static class StatusView
         return table;
     }
 
-    private static Text Head(SidecarStatus status) => new(string.Create(
+    private static Text Head(SidecarStatus status, bool isRate) => new(string.Create(
         CultureInfo.InvariantCulture,
-        $"{(status.Serving ? "serving" : "NOT serving")} for {TimeSpan.FromSeconds(status.ServingSeconds):c}, build {status.Build}, configuration {Short(status.ConfigRevision)}; {status.Reload.Accepted} changes taken, {status.Reload.Refused} refused"));
+        $"{(status.Serving ? "serving" : "NOT serving")} for {TimeSpan.FromSeconds(status.ServingSeconds):c}, build {status.Build}, configuration {Short(status.ConfigRevision)}; {status.Reload.Accepted} changes taken, {status.Reload.Refused} refused{(isRate ? "; what is counted, but for breakers, is per second" : "")}"));
 
     private static Text State(BreakerStatus breaker) => breaker.State switch
     {
@@ -51,12 +51,10 @@ internal static class StatusView
         _ => new Text("closed", new Style(Color.Green)),
     };
 
-    // Two tables, so that either fits a terminal of 80 columns.
     private static Rows Surfaces(SidecarStatus status, SidecarStatus? before, double seconds)
     {
-        var per = before is null ? "" : "/s";
-        var load = NewTable("surface", "policy", "requests" + per, "candidates" + per, "degraded" + per, "budget used", "over it" + per);
-        var actions = NewTable("candidates" + per, "allow", "label", "age-restrict", "demote", "block");
+        var load = NewTable("surface", "policy", "requests", "candidates", "degraded", "budget", "over");
+        var actions = NewTable("candidates", "allow", "label", "age-restrict", "demote", "block");
         foreach (var surface in status.Surfaces)
         {
             var old = before?.Surfaces.FirstOrDefault(one => one.Name == surface.Name) ?? new SurfaceStatus();
@@ -65,7 +63,7 @@ internal static class StatusView
             load.AddRow(
                 new Text(surface.Name), new Text(surface.Policy.Length == 0 ? "not served" : $"{surface.Policy} {Short(surface.PolicyRevision)}"),
                 Rate(static one => one.Requests), Rate(static one => one.Candidates), Rate(static one => one.Degraded),
-                new Text(budget == 0 ? "-" : string.Create(CultureInfo.InvariantCulture, $"{100.0 * engine / budget:0.#} %")), Rate(static one => one.OverBudget));
+                new Text(budget == 0 ? "-" : string.Create(CultureInfo.InvariantCulture, $"{100.0 * engine / budget:0} %")), Rate(static one => one.OverBudget));
             actions.AddRow(
                 new Text(surface.Name), Rate(static one => one.Allowed), Rate(static one => one.Labelled), Rate(static one => one.AgeRestricted),
                 Rate(static one => one.Demoted), Rate(static one => one.Blocked));
@@ -76,8 +74,7 @@ internal static class StatusView
 
     private static Table Admission(AdmissionStatus now, AdmissionStatus? before, double seconds)
     {
-        var per = seconds > 0 ? "/s" : "";
-        var table = NewTable("admission", "places", "at work", "waiting", "refused" + per, "served by fail mode" + per);
+        var table = NewTable("admission", "places", "at work", "waiting", "refused", "served by fail mode");
         table.AddRow(
             new Text(""), Number(now.Limit), Number(now.InFlight), Number(now.Waiting),
             Number(seconds > 0 ? (now.Refused - before!.Refused) / seconds : now.Refused),
@@ -87,23 +84,34 @@ internal static class StatusView
 
     private static Table Ledger(LedgerStatus ledger, LedgerStatus? before, double seconds)
     {
-        var table = NewTable("ledger", "epoch", before is null ? "records" : "records/s", "not on disk", "unsigned", "not in Kafka", "oldest", "free", "lost");
+        var table = NewTable("ledger", "records", "unsynced", "unsigned", "unsent", "oldest", "free", "lost");
         table.AddRow(
-            new Text(Convert.ToHexStringLower(ledger.StreamId.Span)[..8]), Number(ledger.Epoch),
+            new Text($"{Convert.ToHexStringLower(ledger.StreamId.Span)[..8]}/{ledger.Epoch}"),
             seconds > 0 ? Number((ledger.LastSequence - before!.LastSequence) / seconds) : Number(ledger.LastSequence),
             Number(ledger.LastSequence - Math.Min(ledger.DurableSequence, ledger.LastSequence)), Number(ledger.LastSequence - Math.Min(ledger.SignedSize, ledger.LastSequence)),
             ledger.Kafka ? Number(ledger.Unpublished) : new Text("Kafka off"),
-            new Text(string.Create(CultureInfo.InvariantCulture, $"{ledger.OldestUnpublishedMillis / 1000.0:0.#} s")),
-            new Text(string.Create(CultureInfo.InvariantCulture, $"{ledger.FreeBytes / (double)(1 << 30):0.#} GiB")), Number(ledger.Lost));
+            Age(ledger.OldestUnpublishedMillis / 1000.0), Size(ledger.FreeBytes / (double)(1 << 30)), Number(ledger.Lost));
         return table;
     }
+
+    private static Text Age(double seconds) => new(seconds switch
+    {
+        < 100 => string.Create(CultureInfo.InvariantCulture, $"{seconds:0.#} s"),
+        < 6000 => string.Create(CultureInfo.InvariantCulture, $"{seconds / 60:0} min"),
+        _ => string.Create(CultureInfo.InvariantCulture, $"{seconds / 3600:0} h"),
+    });
+
+    private static Text Size(double gibibytes) => new(gibibytes < 1000
+        ? string.Create(CultureInfo.InvariantCulture, $"{gibibytes:0.#} GiB")
+        : string.Create(CultureInfo.InvariantCulture, $"{gibibytes / 1024:0.#} TiB"));
 
     private static Table NewTable(params string[] columns)
     {
         var table = new Table { Border = TableBorder.Simple };
         foreach (var column in columns)
         {
-            var shown = new TableColumn(column);
+            // All of it fits a terminal of 80 columns.
+            var shown = new TableColumn(column) { Padding = new Padding(0, 0, 1, 0) };
             table.AddColumn(column == "surfaces" ? shown : shown.NoWrap());
         }
 
