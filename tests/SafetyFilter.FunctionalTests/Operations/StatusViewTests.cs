@@ -36,8 +36,15 @@ public sealed class StatusViewTests
         Admission = new AdmissionStatus { Limit = 64, Refused = look * 1_000_000, ServedByFailMode = look * 1_000_000 },
         Ledger = new LedgerStatus
         {
-            StreamId = ByteString.CopyFrom(new byte[16]), Epoch = 12, LastSequence = look * 10_000_000, DurableSequence = look * 10_000_000 - 900, SignedSize = look * 10_000_000 - 1_200, Kafka = true, Unpublished = 1_000_000,
-            OldestUnpublishedMillis = 86_400_000, FreeBytes = 4L << 40,
+            StreamId = ByteString.CopyFrom(new byte[16]),
+            Epoch = 12,
+            LastSequence = look * 10_000_000,
+            DurableSequence = look * 10_000_000 - 900,
+            SignedSize = look * 10_000_000 - 1_200,
+            Kafka = true,
+            Unpublished = 1_000_000,
+            OldestUnpublishedMillis = 86_400_000,
+            FreeBytes = 4L << 40,
         },
         Reload = new ReloadStatus(),
     };
