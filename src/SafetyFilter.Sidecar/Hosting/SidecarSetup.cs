@@ -33,6 +33,8 @@ internal static class SidecarSetup
     // the request's thread is woken once for it and not once per frame. A frame is read as a whole, so it is bounded well below a connection's buffer.
     private const int LargestFrame = 256 << 10;
 
+    private const string InlineCompletions = "DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS";
+
     /// <summary>The version and source revision of this build, as records carry it.</summary>
     public static string Build { get; } =
         typeof(SidecarSetup).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
@@ -61,6 +63,14 @@ internal static class SidecarSetup
         // As many threads again as the engine keeps busy, at once and not when the pool finds out: or requests would wait in the pool's
         // queue, which knows neither deadlines nor priorities, instead of in ours.
         ThreadPool.SetMinThreads(2 * Math.Max(options.Admission.EffectivePlaces, Environment.ProcessorCount), Environment.ProcessorCount);
+
+        // What the kernel says of sockets goes to Kestrel's queues from the thread that hears it: by default a pool thread is woken first, whose only work is to
+        // queue it there. The runtime has no other switch for it, and reads it when the first socket is made.
+        if (Environment.GetEnvironmentVariable(InlineCompletions) is null)
+        {
+            Environment.SetEnvironmentVariable(InlineCompletions, "1");
+        }
+
         AddConsoleLog(builder);
         builder.WebHost.ConfigureKestrel(kestrel => Listen(kestrel, options, endpoints));
         builder.Services.AddSingleton<IMemoryPoolFactory<byte>, TransportMemory>();
