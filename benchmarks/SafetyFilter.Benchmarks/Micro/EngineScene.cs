@@ -22,6 +22,7 @@ internal sealed class EngineScene : IDisposable
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("safetyfilter-micro-");
     private readonly Meter _meter = new("micro");
     private readonly RunWatchdog _watchdog = new();
+    private readonly RunSplitter _splitter = new(Environment.ProcessorCount);
     private readonly ClassifierSet _classifiers;
     private readonly Spool _spool;
     private readonly FilterEngine _engine;
@@ -29,7 +30,8 @@ internal sealed class EngineScene : IDisposable
     private LedgerReceipt _receipt;
 
     /// <param name="workload">One of <see cref="MicroRequests"/>.</param>
-    public EngineScene(string workload)
+    /// <param name="splitAbove">As <c>Scoring:SplitAbove</c>.</param>
+    public EngineScene(string workload, int splitAbove = 0)
     {
         var models = ClassifierSet.Load(Path.Combine(AppContext.BaseDirectory, "models"), BundleLimits.Default, TimeProvider.System);
         _classifiers = models.Value ?? throw new InvalidOperationException(string.Join('\n', models.Errors));
@@ -49,10 +51,10 @@ internal sealed class EngineScene : IDisposable
             bundle => new GuardedBundle(bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), thresholds, null, TimeProvider.System),
             StringComparer.Ordinal);
         var serving = new ServingStore();
-        serving.Swap(ServingSnapshot.Bind(policies, guarded, new string('c', 64), "build"));
+        serving.Swap(ServingSnapshot.Bind(policies, guarded, new string('c', 64), "build", splitAbove: splitAbove));
         _spool = Spool.Open(new SpoolOptions { Folder = _folder.FullName, AppendPatience = TimeSpan.FromSeconds(10) }, "benchmark", TimeProvider.System);
         _engine = new FilterEngine(
-            serving, _spool, metrics, TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: _watchdog, recent: new RecentDecisions(1000, 4 << 20));
+            serving, _spool, metrics, TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: _watchdog, recent: new RecentDecisions(1000, 4 << 20), splitter: _splitter);
         _wire = MicroRequests.Compose(workload).Seal().ToByteArray();
         Read();
         Decide();
@@ -116,6 +118,7 @@ internal sealed class EngineScene : IDisposable
         _spool.Dispose();
         _classifiers.Dispose();
         _watchdog.Dispose();
+        _splitter.Dispose();
         _meter.Dispose();
         _folder.Delete(recursive: true);
     }
