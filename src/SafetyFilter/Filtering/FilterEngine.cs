@@ -10,7 +10,7 @@ namespace SafetyFilter.Filtering;
 
 /// <summary>
 /// The way of a request: columns -> per bundle: breaker -> scores -> policy -> verdicts -> record in the ledger. One
-/// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
+/// pass on the caller's thread; nothing on the way waits, except for a part of a split run that a helper has begun (<see cref="RunSplitter"/>). Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
     ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null,

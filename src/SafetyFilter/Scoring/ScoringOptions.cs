@@ -8,8 +8,8 @@ internal sealed class ScoringOptions
     private const int MostSplit = 10_000;
 
     /// <summary>
-    /// Candidates, 32 to 10,000. A bundle's run over more of them is split into parts of at most so many, but no more parts than the engine may keep cores busy, and
-    /// cores that have no request take parts. Default 0, never: it gains nothing while all cores have requests.
+    /// Candidates, 32 to 10,000. A bundle's run over more of them is split into equal parts of at most so many, or of more where these would be more parts than the
+    /// engine has cores; cores without a request take parts. Default 0, never: it gains nothing while all cores have requests.
     /// </summary>
     public int SplitAbove { get; set; }
 

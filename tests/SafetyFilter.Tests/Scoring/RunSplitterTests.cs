@@ -332,12 +332,16 @@ public sealed class RunSplitterTests
         Assert.Empty(failures);
     }
 
-    private static RunSplitter Splitter(Help help) => new(Cores, help switch
+    private static RunSplitter Splitter(Help help)
     {
-        Help.None => static _ => { },
-        Help.First => static run => run.Execute(),
-        _ => static run => new Thread(run.Execute).Start(),
-    });
+        Action<PartedRun> queue = help switch
+        {
+            Help.None => Never,
+            Help.First => static run => run.Execute(),
+            _ => static run => new Thread(run.Execute).Start(),
+        };
+        return new RunSplitter(Cores, queue);
+    }
 
     private static (ScoringOutcome Outcome, ScoreTable Table) Score(
         RunSplitter splitter, ModelBundle model, CandidateBatch batch, int parts, int[]? picked = null, RunLimit limit = default)
@@ -345,6 +349,11 @@ public sealed class RunSplitterTests
         var table = TableOf(model, batch);
         var outcome = splitter.Score(model, batch, table, Enumerable.Range(0, model.Classifiers.Length).ToArray(), picked, parts, limit).Outcome;
         return (outcome, table);
+    }
+
+    private static void Never(PartedRun run)
+    {
+        // The pool has no thread to spare.
     }
 
     // By the model alone, one part after the other.
