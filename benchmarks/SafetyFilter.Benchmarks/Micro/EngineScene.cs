@@ -31,8 +31,14 @@ internal sealed class EngineScene : IDisposable
 
     /// <param name="workload">One of <see cref="MicroRequests"/>.</param>
     /// <param name="splitAbove">As <c>Scoring:SplitAbove</c>.</param>
-    public EngineScene(string workload, int splitAbove = 0)
+    /// <param name="isAlone">Whether the other cores are idle; else they are taken to have requests.</param>
+    public EngineScene(string workload, int splitAbove = 0, bool isAlone = true)
     {
+        for (var core = 1; core < Environment.ProcessorCount && !isAlone; core++)
+        {
+            _splitter.Enter();
+        }
+
         var models = ClassifierSet.Load(Path.Combine(AppContext.BaseDirectory, "models"), BundleLimits.Default, TimeProvider.System);
         _classifiers = models.Value ?? throw new InvalidOperationException(string.Join('\n', models.Errors));
         var (policies, errors) = PolicyCompiler.Compile([new PolicySource("micro.yaml", MicroRequests.Policy(workload))], _classifiers.PolicyTerms());

@@ -4,7 +4,7 @@ using static SafetyFilter.Benchmarks.Report;
 
 namespace SafetyFilter.Benchmarks.Micro;
 
-/// <summary><c>split</c>: what a page of 500 gains when its runs are split over idle cores, engine against engine in turns, in process.</summary>
+/// <summary><c>split</c>: what a page of 500 gains when its runs are split over idle cores, and costs when none is idle; engine against engine in turns, in process.</summary>
 internal static class SplitCommand
 {
     private const int Turns = 40;
@@ -13,13 +13,13 @@ internal static class SplitCommand
 
     public static Command Create()
     {
-        var command = new Command("split", "Engine time of pages of 500, unsplit against Scoring:SplitAbove, in process, on as many cores as there are.");
+        var command = new Command("split", "Engine time of pages of 500, unsplit against Scoring:SplitAbove, in process.");
         command.SetAction(static parsed =>
         {
             var report = new Report(parsed.InvocationConfiguration.Output);
             report.Line($"## One request at a time ({Machine})");
             report.Line();
-            report.Table(["workload", "SplitAbove", "parts", "p50 us", "against unsplit, median of the turns", "same bits"], [.. Rows(MicroRequests.E500), .. Rows(MicroRequests.T500)]);
+            report.Table(["workload", "SplitAbove", "other cores", "parts", "p50 us", "against unsplit, median of the turns", "same bits"], [.. Rows(MicroRequests.E500), .. Rows(MicroRequests.T500)]);
             return 0;
         });
         return command;
@@ -27,8 +27,8 @@ internal static class SplitCommand
 
     private static IEnumerable<string[]> Rows(string workload)
     {
-        int[] splits = [0, 250, 125];
-        var scenes = splits.Select(split => new EngineScene(workload, split)).ToArray();
+        (int SplitAbove, bool IsAlone)[] ways = [(0, true), (250, true), (250, false)];
+        var scenes = ways.Select(way => new EngineScene(workload, way.SplitAbove, way.IsAlone)).ToArray();
         var took = scenes.Select(static _ => new List<double>()).ToArray();
         var medians = scenes.Select(static _ => new List<double>()).ToArray();
         Array.ForEach(scenes, static scene => Measure(scene, WarmUp));
@@ -50,7 +50,8 @@ internal static class SplitCommand
             yield return
             [
                 workload,
-                Number(splits[i], 0),
+                Number(ways[i].SplitAbove, 0),
+                ways[i].IsAlone ? "idle" : "taken",
                 Number(Math.Max(1, scenes[i].Decision.Runs[0].Parts), 0),
                 Number(Median(took[i]), 0),
                 Number(Median(medians[i].Zip(medians[0], static (split, unsplit) => split / unsplit))),
