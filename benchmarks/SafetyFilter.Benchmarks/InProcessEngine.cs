@@ -20,7 +20,8 @@ internal sealed class InProcessEngine : IDisposable
     /// <param name="models">Stay the caller's.</param>
     /// <param name="policy">YAML.</param>
     /// <param name="verdicts">Stays the caller's.</param>
-    public InProcessEngine(ClassifierSet models, string policy, VerdictCache? verdicts = null)
+    /// <param name="splitAbove">As <c>Scoring:SplitAbove</c>.</param>
+    public InProcessEngine(ClassifierSet models, string policy, VerdictCache? verdicts = null, int splitAbove = 0)
     {
         var (policies, errors) = PolicyCompiler.Compile([new PolicySource("benchmark.yaml", policy)], models.PolicyTerms());
         var metrics = new FilterMetrics(_meter);
@@ -33,15 +34,17 @@ internal sealed class InProcessEngine : IDisposable
             bundle => new GuardedBundle(bundle, new BreakerGate(bundle.Name, "default", events, TimeProvider.System), thresholds, null, TimeProvider.System),
             StringComparer.Ordinal);
         var serving = new ServingStore();
-        serving.Swap(ServingSnapshot.Bind(policies ?? throw new InvalidOperationException(string.Join('\n', errors)), guarded, new string('c', 64), "build"));
+        serving.Swap(ServingSnapshot.Bind(policies ?? throw new InvalidOperationException(string.Join('\n', errors)), guarded, new string('c', 64), "build", splitAbove: splitAbove));
         Ledger = Spool.Open(new SpoolOptions { Folder = _folder.FullName, AppendPatience = TimeSpan.FromSeconds(10) }, "benchmark", TimeProvider.System);
         Engine = new FilterEngine(
-            serving, Ledger, metrics, TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: _watchdog, recent: new RecentDecisions(1000, 4 << 20), verdicts: verdicts);
+            serving, Ledger, metrics, TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: _watchdog, recent: new RecentDecisions(1000, 4 << 20), verdicts: verdicts, splitter: Splitter);
         Engine.Prepare(serving.Current!);
         Plan = serving.Current!.Plans.First();
     }
 
     public Spool Ledger { get; }
+
+    public RunSplitter Splitter { get; } = new(Environment.ProcessorCount);
 
     public FilterEngine Engine { get; }
 
@@ -52,6 +55,7 @@ internal sealed class InProcessEngine : IDisposable
     {
         Ledger.Dispose();
         _watchdog.Dispose();
+        Splitter.Dispose();
         _meter.Dispose();
         _folder.Delete(recursive: true);
     }

@@ -11,6 +11,7 @@ var root = new RootCommand("Benchmarks of SafetyFilter. Results are committed un
 root.Subcommands.Add(LedgerCommand.Create());
 root.Subcommands.Add(BreakerCommand.Create());
 root.Subcommands.Add(MicroCommand.Create());
+root.Subcommands.Add(SplitCommand.Create());
 root.Subcommands.Add(BudgetsCommand.Create());
 root.Subcommands.Add(ServiceCommand.Create());
 root.Subcommands.Add(GrpcFloor.Create());

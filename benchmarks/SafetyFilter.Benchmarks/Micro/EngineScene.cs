@@ -18,11 +18,18 @@ internal sealed class EngineScene : IDisposable
     private LedgerReceipt _receipt;
 
     /// <param name="workload">One of <see cref="MicroRequests"/>.</param>
-    public EngineScene(string workload)
+    /// <param name="splitAbove">As <c>Scoring:SplitAbove</c>.</param>
+    /// <param name="isAlone">Whether the other cores are idle; else they are taken to have requests.</param>
+    public EngineScene(string workload, int splitAbove = 0, bool isAlone = true)
     {
         var models = ClassifierSet.Load(Path.Combine(AppContext.BaseDirectory, "models"), BundleLimits.Default, TimeProvider.System);
         _classifiers = models.Value ?? throw new InvalidOperationException(string.Join('\n', models.Errors));
-        _engine = new InProcessEngine(_classifiers, MicroRequests.Policy(workload));
+        _engine = new InProcessEngine(_classifiers, MicroRequests.Policy(workload), splitAbove: splitAbove);
+        for (var core = 1; core < Environment.ProcessorCount && !isAlone; core++)
+        {
+            _engine.Splitter.Enter();
+        }
+
         _wire = MicroRequests.Compose(workload).Seal().ToByteArray();
         Read();
         Decide();

@@ -14,6 +14,11 @@ internal static class MicroRequests
     /// <summary>64 candidates, a caption of 60 characters each.</summary>
     public const string T64 = "T64";
 
+    /// <summary>As <see cref="E256"/> and <see cref="T64"/>, with 500 candidates.</summary>
+    public const string E500 = "E500";
+
+    public const string T500 = "T500";
+
     private const int EmbeddingLength = 128;
     private const int CaptionLength = 60;
 
@@ -25,11 +30,11 @@ internal static class MicroRequests
         var query = new FilterQuery { Surface = workload, RequestId = "micro-1", IdempotencyKey = "0123456789abcdef" };
         var random = new Random(1);
         Span<float> embedding = stackalloc float[EmbeddingLength];
-        var count = workload == E256 ? 256 : 64;
+        var count = int.Parse(workload[1..], CultureInfo.InvariantCulture);
         for (var candidate = 0; candidate < count; candidate++)
         {
             var row = query.AddCandidate(string.Create(CultureInfo.InvariantCulture, $"item:{candidate:D5}"));
-            if (workload == E256)
+            if (IsEmbeddings(workload))
             {
                 foreach (ref var value in embedding)
                 {
@@ -62,7 +67,7 @@ internal static class MicroRequests
     /// <summary>The policy of a workload's surface. Its budget is the longest there is: a run that is cut short does less.</summary>
     public static string Policy(string workload)
     {
-        var bundle = workload == E256 ? "embedding-safety" : "text-safety";
+        var bundle = IsEmbeddings(workload) ? "embedding-safety" : "text-safety";
         return $$"""
             policy: {{workload}}
             owner: benchmarks
@@ -88,4 +93,6 @@ internal static class MicroRequests
               - { id: rule-9, when: { score: {{bundle}}/spam, at_least: 0.1 }, action: { label: spam }, reason: RULE_9 }
             """;
     }
+
+    private static bool IsEmbeddings(string workload) => workload[0] == 'E';
 }

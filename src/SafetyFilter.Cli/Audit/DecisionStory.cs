@@ -139,6 +139,7 @@ internal sealed class DecisionStory(TextWriter output, RecordedDecision record, 
         var run = bundle.Failure == FailureKind.None
             ? string.Create(CultureInfo.InvariantCulture, $"ran {bundle.Micros:N0} us")
             : $"gave no scores: {Words(bundle.Failure)}";
+        run += bundle.Parts > 1 ? string.Create(CultureInfo.InvariantCulture, $", in {bundle.Parts} parts") : "";
         return remembered == 0 ? run : $"the scores of {Count(remembered, "candidate")} are remembered; for the others it {run}";
     }
 

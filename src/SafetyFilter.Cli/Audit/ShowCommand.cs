@@ -188,6 +188,7 @@ internal sealed class ShowCommand
                 json.WriteString("model_sha256", Convert.ToHexStringLower(record[bundle.ModelSha256]));
                 json.WriteString("failure", FilterMetrics.TagOf(bundle.Failure));
                 json.WriteNumber("micros", bundle.Micros);
+                json.WriteNumber("parts", bundle.Parts);
                 json.WriteStartArray("remembered");
                 for (var candidate = 0; candidate < record.Count; candidate++)
                 {

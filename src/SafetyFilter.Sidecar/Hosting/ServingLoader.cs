@@ -22,7 +22,7 @@ internal sealed partial class ServingLoader(
     ILogger<ServingLoader> logger)
 {
     // What else is configured does not change what is decided.
-    private static readonly string[] DecidingSections = ["Limits", "Breaker", "Chaos", "LastKnown"];
+    private static readonly string[] DecidingSections = ["Limits", "Scoring", "Breaker", "Chaos", "LastKnown"];
 
     /// <summary>What serves, or every error of the models and then of the policies.</summary>
     public (LoadedServing? Loaded, IReadOnlyList<string> Errors) Load()
@@ -94,7 +94,10 @@ internal sealed partial class ServingLoader(
         var bundles = classifiers.Bundles.ToFrozenDictionary(static bundle => bundle.Name, StringComparer.Ordinal);
         var guarded = breakers.Prepare(ServingSnapshot.UsesOf(policies, bundles), next.Breaker, options.Chaos);
         return new LoadedServing(
-            ServingSnapshot.Bind(policies, guarded, configRevision, SidecarSetup.Build, next.Limits.MaxBudgetMicros), policies, classifiers, configRevision);
+            ServingSnapshot.Bind(policies, guarded, configRevision, SidecarSetup.Build, next.Limits.MaxBudgetMicros, next.Scoring.SplitAbove),
+            policies,
+            classifiers,
+            configRevision);
     }
 
     // A misspelt name would leave a bundle on other thresholds than somebody believes.
@@ -116,7 +119,7 @@ internal sealed partial class ServingLoader(
             bundle => new GuardedBundle(
                 bundle, new BreakerGate(bundle.Name, "", events, time), new BreakerThresholds { MinimumThroughput = int.MaxValue }, null, time),
             StringComparer.Ordinal);
-        engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build));
+        engine.Rehearse(ServingSnapshot.Bind(policies, guarded, "", SidecarSetup.Build, splitAbove: options.Scoring.SplitAbove));
     }
 
     private void Describe(ModelBundle bundle)

@@ -2,6 +2,7 @@ using SafetyFilter.Admission;
 using SafetyFilter.Breaker;
 using SafetyFilter.Filtering;
 using SafetyFilter.Ledger;
+using SafetyFilter.Scoring;
 using SafetyFilter.Sidecar.Grpc;
 using SafetyFilter.Sidecar.Operations;
 using SafetyFilter.Sidecar.Reload;
@@ -22,6 +23,7 @@ internal sealed class SidecarOptions
 
     public RequestLimits Limits { get; init; } = new();
     public AdmissionOptions Admission { get; init; } = new();
+    public ScoringOptions Scoring { get; init; } = new();
     public BreakerOptions Breaker { get; init; } = new();
     public ChaosOptions Chaos { get; init; } = new();
     public LastKnownOptions LastKnown { get; init; } = new();
@@ -63,6 +65,7 @@ internal sealed class SidecarOptions
         .. Operations.Validate(),
         .. Limits.Validate(),
         .. Admission.Validate(),
+        .. Scoring.Validate(),
         .. Breaker.Validate(),
         .. Chaos.Validate(isProduction),
         .. LastKnown.Validate(),

@@ -20,7 +20,7 @@ internal static class SettingKeys
 
     /// <summary>Everything else needs a restart. Whether Kafka is on at all decides how the spool is opened, so that does too.</summary>
     public static bool IsReloadable(string key, bool isKafkaSwitched) =>
-        Is(key, "Limits:MaxBudget") || Begins(key, "Breaker:") || IsLogLevel(key) || (Begins(key, Kafka) && !isKafkaSwitched);
+        Is(key, "Limits:MaxBudget") || Begins(key, "Scoring:") || Begins(key, "Breaker:") || IsLogLevel(key) || (Begins(key, Kafka) && !isKafkaSwitched);
 
     /// <summary>Logging:LogLevel:CATEGORY, and Logging:PROVIDER:LogLevel:CATEGORY.</summary>
     public static bool IsLogLevel(string key) =>

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using System.Runtime.InteropServices;
 using SafetyFilter.Decisions;
 
@@ -238,7 +239,7 @@ internal sealed class RecordedDecision
             return $"there are {Batch.Ids.Count} candidate ids for {count} candidates";
         }
 
-        return CheckIndexes() ?? CheckRemembered() ?? CheckInputs() ?? FillScores();
+        return CheckIndexes() ?? CheckRemembered() ?? CheckParts() ?? CheckInputs() ?? FillScores();
     }
 
     private string? CheckIndexes()
@@ -290,6 +291,25 @@ internal sealed class RecordedDecision
             if (!bundle.Remembered.IsEmpty && (Count & 7) is not 0 and var used && this[bundle.Remembered][^1] >> used != 0)
             {
                 return $"bundle '{Text(bundle.Name)}' remembers candidates past the last of {Count}: its last byte is 0x{this[bundle.Remembered][^1]:X2}";
+            }
+        }
+
+        return null;
+    }
+
+    private string? CheckParts()
+    {
+        foreach (ref readonly var bundle in CollectionsMarshal.AsSpan(Bundles))
+        {
+            var run = Count;
+            foreach (var bits in this[bundle.Remembered])
+            {
+                run -= BitOperations.PopCount(bits);
+            }
+
+            if (bundle.Parts > run)
+            {
+                return $"bundle '{Text(bundle.Name)}' ran in {bundle.Parts} parts over {run} candidates";
             }
         }
 

@@ -110,6 +110,7 @@ internal ref struct RecordedDecisionReader
                 (5, ProtoReader.Varint) => UInt32(ref wire, out bundle.Micros),
                 (6, ProtoReader.Varint) => Enum(ref wire, out bundle.Breaker),
                 (7, ProtoReader.Delimited) => wire.TryReadDelimited(out bundle.Remembered),
+                (8, ProtoReader.Varint) => UInt32(ref wire, out bundle.Parts),
                 _ => wire.TrySkip(field, type),
             };
         }

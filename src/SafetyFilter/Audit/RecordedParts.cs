@@ -19,6 +19,9 @@ internal struct RecordedBundle
 
     /// <summary>A bit per candidate whose scores are remembered from an earlier run; empty when none is.</summary>
     public ByteSlice Remembered;
+
+    /// <summary>In how many parts it ran; 0 when in one. At most as many as candidates that it ran over.</summary>
+    public uint Parts;
 }
 
 internal struct RecordedClassifier

@@ -81,7 +81,7 @@ internal sealed partial class ReplayWork
         FindRows(bundle, index, rows);
         if (asksRun)
         {
-            RepeatRun(bundle, recorded.Failure, rows);
+            RepeatRun(bundle, recorded, rows);
         }
 
         if (_remembered.Count > 0)
@@ -92,7 +92,7 @@ internal sealed partial class ReplayWork
         return true;
     }
 
-    // The bundle ran over these in one batch, and over no others.
+    // The bundle ran over these, in one batch or in parts of them, and over no others.
     private void Split(in RecordedBundle recorded)
     {
         _run.Clear();
@@ -103,14 +103,22 @@ internal sealed partial class ReplayWork
         }
     }
 
-    // The same candidates in the same batch: every bit has to come again.
-    private void RepeatRun(ModelBundle bundle, FailureKind recorded, ReadOnlySpan<int> rows)
+    // The same candidates in the same batches: every bit has to come again.
+    private void RepeatRun(ModelBundle bundle, in RecordedBundle recorded, ReadOnlySpan<int> rows)
     {
-        var picked = _remembered.Count == 0 ? default : CollectionsMarshal.AsSpan(_run);
-        var outcome = bundle.Score(_record.Batch, _rescored, rows, picked);
-        if (outcome.Failure != recorded)
+        var outcome = default(ScoringOutcome);
+        var run = CollectionsMarshal.AsSpan(_run);
+        var parts = (int)Math.Max(1, recorded.Parts);
+        for (var part = 0; part < parts && outcome.Failure == FailureKind.None; part++)
         {
-            Differ($"outcome of {bundle.Name}", recorded.ToString(), outcome.Failure.ToString());
+            var isWhole = parts == 1 && _remembered.Count == 0;
+            var picked = isWhole ? default : run[RunSplitter.StartOf(part, parts, run.Length)..RunSplitter.StartOf(part + 1, parts, run.Length)];
+            outcome = bundle.Score(_record.Batch, _rescored, rows, picked);
+        }
+
+        if (outcome.Failure != recorded.Failure)
+        {
+            Differ($"outcome of {bundle.Name}", recorded.Failure.ToString(), outcome.Failure.ToString());
         }
         else if (outcome.Failure == FailureKind.None)
         {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Polly;
 using Polly.CircuitBreaker;
 using Polly.Simmy;
@@ -79,7 +80,10 @@ internal sealed class GuardedBundle
     /// <param name="limit">What is left of the budget. A run that overruns a caller's deadline does not count at all; one that
     /// was cut for another limit counts as slow if it was slow by then or the limit <see cref="RunLimit.Condemns"/> it, and else not at all.</param>
     /// <param name="picked">The candidates to score, ascending; empty: all.</param>
-    public ScoringOutcome Score(CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, RunLimit limit = default, ReadOnlySpan<int> picked = default)
+    /// <param name="splitter">Scores large batches in parts. It is one call all the same. Null: in one. A bundle with chaos is always scored in one.</param>
+    /// <param name="splitAbove">How many candidates are scored in one; 0: any number.</param>
+    public ScoringOutcome Score(
+        CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, RunLimit limit = default, ReadOnlySpan<int> picked = default, RunSplitter? splitter = null, int splitAbove = 0)
     {
         if (_bundle.Refuses(batch) is not FailureKind.None and var refused)
         {
@@ -89,6 +93,15 @@ internal sealed class GuardedBundle
         if (_gate.TurnsAway())
         {
             return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
+        }
+
+        var candidates = picked.IsEmpty ? batch.Count : picked.Length;
+        var parts = splitter is null || _chaos is not null ? 1 : splitter.PartsOf(candidates, splitAbove);
+
+        // As long as it is closed, the parts are read in by whoever runs them.
+        if (parts > 1 && _gate.State == BreakerState.Closed)
+        {
+            return ScoreInParts(splitter!, batch, into, rows, picked, parts, limit, trial: 0);
         }
 
         using var run = _bundle.Prepare(batch, picked);
@@ -102,7 +115,11 @@ internal sealed class GuardedBundle
             return new ScoringOutcome(FailureKind.BreakerOpen, 0, null);
         }
 
-        var candidates = picked.IsEmpty ? batch.Count : picked.Length;
+        if (parts > 1)
+        {
+            return ScoreInParts(splitter!, batch, into, rows, picked, parts, limit, trial);
+        }
+
         var call = _faults is null ? Measure(run, into, rows.Span, candidates, limit) : Execute(_faults, run, into, rows, candidates, limit);
         Judge(call.Scoring, call.IsSlow, trial, !call.SaysNothing);
         return call.Scoring;
@@ -130,6 +147,21 @@ internal sealed class GuardedBundle
         {
             Count(new Call(outcome, isSlow));
         }
+    }
+
+    // A trial has been found readable; else that is known when the parts have ended.
+    private ScoringOutcome ScoreInParts(
+        RunSplitter splitter, CandidateBatch batch, ScoreTable into, ReadOnlyMemory<int> rows, ReadOnlySpan<int> picked, int parts, in RunLimit limit, int trial)
+    {
+        var (outcome, ticks) = splitter.Score(_bundle, batch, into, rows, picked, parts, limit);
+        if (!outcome.IsVain)
+        {
+            var took = (long)(ticks * ((double)_time.TimestampFrequency / Stopwatch.Frequency));
+            var call = Weigh(outcome, took, picked.IsEmpty ? batch.Count : picked.Length, limit);
+            Judge(call.Scoring, call.IsSlow, trial, !call.SaysNothing);
+        }
+
+        return outcome;
     }
 
     private void Count(Call call)
@@ -183,8 +215,12 @@ internal sealed class GuardedBundle
             outcome = new ScoringOutcome(FailureKind.Error, 0, error);
         }
 
+        return Weigh(outcome, _time.GetTimestamp() - started, candidates, limit);
+    }
+
+    private Call Weigh(ScoringOutcome outcome, long took, int candidates, in RunLimit limit)
+    {
         // Cut, or over before the watchdog looked: it has had its whole limit, and at least a millisecond.
-        var took = _time.GetTimestamp() - started;
         var tookMicros = took * 1e6 / _time.TimestampFrequency;
         var overran = outcome.Failure == FailureKind.OverBudget
             || (limit.Micros > 0 && tookMicros > Math.Max(limit.Micros, RunWatchdog.LookEvery.TotalMicroseconds));

@@ -12,6 +12,9 @@ internal readonly record struct BundleRun(FailureKind Failure, BreakerState Brea
 
     /// <summary>Those found there: <see cref="Decision.Remembered"/> says which.</summary>
     public int Remembered { get; init; }
+
+    /// <summary>In how many parts it ran; 0 when in one.</summary>
+    public int Parts { get; init; }
 }
 
 /// <summary>

@@ -6,7 +6,7 @@ namespace SafetyFilter.Decisions;
 /// <remarks>
 /// A cell is a score in 0..1 with <see cref="FailureKind.None"/>, NaN with the reason why there is none, or a remembered score with
 /// the reason why there is none of its own.
-/// Pooled; <see cref="Reset"/> keeps the arrays. Not thread-safe.
+/// Pooled; <see cref="Reset"/> keeps the arrays. Not thread-safe, except that threads may write scores and failures of different candidates at once.
 /// </remarks>
 internal sealed class ScoreTable
 {

@@ -10,11 +10,12 @@ namespace SafetyFilter.Filtering;
 
 /// <summary>
 /// The way of a request: columns -> per bundle: breaker -> scores -> policy -> verdicts -> record in the ledger. One
-/// pass on the caller's thread; nothing on the way waits. Thread-safe; a <see cref="Decision"/> is used by one caller.
+/// pass on the caller's thread; nothing on the way waits, except for a part of a split run that a helper has begun (<see cref="RunSplitter"/>). Thread-safe; a <see cref="Decision"/> is used by one caller.
 /// </summary>
 internal sealed partial class FilterEngine(
     ServingStore serving, Spool ledger, FilterMetrics metrics, TimeProvider time, ILogger<FilterEngine> logger, RecordPrivacy? privacy = null,
-    LastKnownScores? lastKnown = null, RunWatchdog? watchdog = null, RecentDecisions? recent = null, VerdictCache? verdicts = null)
+    LastKnownScores? lastKnown = null, RunWatchdog? watchdog = null, RecentDecisions? recent = null, VerdictCache? verdicts = null,
+    RunSplitter? splitter = null)
 {
     private const int MicrosPerSecond = 1_000_000;
 
@@ -198,6 +199,12 @@ internal sealed partial class FilterEngine(
                 // By itself: after the first round the models have nothing to do.
                 Rehearse(cache);
             }
+
+            if (plan.SplitAbove >= Rehearsal.Candidates && splitter?.PartsOf(plan.SplitAbove + 1, plan.SplitAbove) > 1)
+            {
+                Rehearsal.Fill(decision.Batch, plan, plan.SplitAbove + 1);
+                Rehearse(cache: null);
+            }
         }
 
         void Rehearse(VerdictCache? cache)
@@ -266,6 +273,13 @@ internal sealed partial class FilterEngine(
 
     private void ScoreWith(CacheLookup? lookup, Decision decision, SurfacePlan plan, long started)
     {
+        // One who would split has to know which cores are idle, from every request.
+        var counts = plan.SplitAbove > 0 && splitter is not null;
+        if (counts)
+        {
+            splitter!.Enter();
+        }
+
         try
         {
             for (var i = 0; i < plan.Steps.Length; i++)
@@ -276,6 +290,10 @@ internal sealed partial class FilterEngine(
         finally
         {
             lookup?.End();
+            if (counts)
+            {
+                splitter!.Leave();
+            }
         }
     }
 
@@ -292,12 +310,12 @@ internal sealed partial class FilterEngine(
         // An open breaker says nothing against scores that the bundle gave while it was well. An operator who isolates it wants none of it.
         if (lookup is null || breaker == BreakerState.Isolated)
         {
-            return Run(decision, step, breaker, started, left: []);
+            return Run(decision, plan, step, breaker, started, left: []);
         }
 
         lookup.Recall(index, step);
         var run = new BundleRun(FailureKind.None, breaker, 0);
-        if (!lookup.NothingLeft && (run = Run(decision, step, breaker, started, lookup.Left)).Failure == FailureKind.None)
+        if (!lookup.NothingLeft && (run = Run(decision, plan, step, breaker, started, lookup.Left)).Failure == FailureKind.None)
         {
             lookup.Keep(index, step);
         }
@@ -306,7 +324,7 @@ internal sealed partial class FilterEngine(
     }
 
     // Left: the candidates to score; empty: all.
-    private BundleRun Run(Decision decision, BundleStep step, BreakerState breaker, long started, ReadOnlySpan<int> left)
+    private BundleRun Run(Decision decision, SurfacePlan plan, BundleStep step, BreakerState breaker, long started, ReadOnlySpan<int> left)
     {
         var candidates = left.IsEmpty ? decision.Batch.Count : left.Length;
         var cost = step.Bundle.Bundle.Cost;
@@ -321,7 +339,8 @@ internal sealed partial class FilterEngine(
         }
 
         var limit = new RunLimit(microsLeft, decision.BudgetBound == BudgetBound.Deadline, watchdog, decision.BudgetMicros);
-        var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows, limit, left);
+        var outcome = step.Bundle.Score(decision.Batch, decision.Scores, step.Rows, limit, left, splitter, plan.SplitAbove);
+        var parts = outcome.Parts;
         var ran = outcome.Failure is not (FailureKind.BreakerOpen or FailureKind.MissingFeature or FailureKind.FeatureMismatch);
         if (ran && breaker == BreakerState.Open)
         {
@@ -357,7 +376,7 @@ internal sealed partial class FilterEngine(
             BundleThrew(logger, outcome.Error, step.Bundle.Bundle.Name, outcome.Failure, unsaid);
         }
 
-        return new BundleRun(outcome.Failure, breaker, took);
+        return new BundleRun(outcome.Failure, breaker, took) { Parts = parts };
     }
 
     private Refusal? RefuseAllDown(Decision decision, SurfacePlan plan)

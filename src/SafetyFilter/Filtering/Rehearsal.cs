@@ -11,11 +11,12 @@ internal static class Rehearsal
     /// <summary>Enough for the runtime to see that the code is hot (it counts 30 calls) and compile it again, optimised.</summary>
     public const int Rounds = 40;
 
-    private const int Candidates = 64;
+    /// <summary>Of a page.</summary>
+    public const int Candidates = 64;
 
     private static readonly byte[] Text = "An invented caption of about sixty characters, as rankers send"u8.ToArray();
 
-    public static void Fill(CandidateBatch batch, SurfacePlan plan)
+    public static void Fill(CandidateBatch batch, SurfacePlan plan, int candidates = Candidates)
     {
         batch.Reset();
         var buffer = new List<byte>();
@@ -23,7 +24,7 @@ internal static class Rehearsal
         batch.Surface = Append(buffer, Encoding.UTF8.GetBytes(plan.Terms.Surface));
         batch.Purpose = Append(buffer, Encoding.UTF8.GetBytes(plan.Policy.Purposes[0]));
         var id = Append(buffer, "candidate"u8);
-        for (var i = 0; i < Candidates; i++)
+        for (var i = 0; i < candidates; i++)
         {
             batch.Ids.Add(id);
             batch.ContentVersions.Add(id);
@@ -34,38 +35,38 @@ internal static class Rehearsal
             var name = Append(buffer, Encoding.UTF8.GetBytes(feature.Feature));
             if (feature is TensorFeatureSpec tensor)
             {
-                AddTensor(batch, buffer, name, tensor);
+                AddTensor(batch, buffer, name, tensor, candidates);
             }
             else
             {
-                AddText(batch, name, Append(buffer, Text));
+                AddText(batch, name, Append(buffer, Text), candidates);
             }
         }
 
         batch.Buffer = [.. buffer];
     }
 
-    private static void AddText(CandidateBatch batch, ByteSlice name, ByteSlice text)
+    private static void AddText(CandidateBatch batch, ByteSlice name, ByteSlice text, int candidates)
     {
         var column = batch.AddText();
         column.Name = name;
-        for (var i = 0; i < Candidates; i++)
+        for (var i = 0; i < candidates; i++)
         {
             column.Values.Add(text);
         }
     }
 
-    private static void AddTensor(CandidateBatch batch, List<byte> buffer, ByteSlice name, TensorFeatureSpec feature)
+    private static void AddTensor(CandidateBatch batch, List<byte> buffer, ByteSlice name, TensorFeatureSpec feature, int candidates)
     {
         var column = batch.AddTensor();
         column.Name = name;
         column.DataType = DataType.Float32;
-        column.Rows = Candidates;
+        column.Rows = candidates;
         column.RowShape.AddRange(feature.Shape);
         column.RowLength = (int)feature.Shape.Aggregate(1L, static (product, dimension) => product * dimension);
 
         // Zeros, unless the model was not made for them.
-        var numbers = new float[Candidates * column.RowLength];
+        var numbers = new float[candidates * column.RowLength];
         numbers.AsSpan().Fill(Math.Clamp(0, feature.Min, feature.Max));
         column.Data = Append(buffer, MemoryMarshal.AsBytes<float>(numbers));
     }

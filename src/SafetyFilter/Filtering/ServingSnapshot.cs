@@ -43,14 +43,15 @@ internal sealed class ServingSnapshot
 
     /// <summary>Binds policies to bundles. Every classifier that a policy reads must exist: the policy compiler has seen to that.</summary>
     /// <param name="maxBudgetMicros">The most engine time of any request, whatever its policy says.</param>
+    /// <param name="splitAbove">Candidates above which a bundle's run is split; 0: never.</param>
     public static ServingSnapshot Bind(
-        PolicySnapshot policies, BreakerSet breakers, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue) =>
-        new(Plan(policies, breakers.Guarded, configRevision, build, maxBudgetMicros)) { Breakers = breakers };
+        PolicySnapshot policies, BreakerSet breakers, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue, int splitAbove = 0) =>
+        new(Plan(policies, breakers.Guarded, configRevision, build, maxBudgetMicros, splitAbove)) { Breakers = breakers };
 
     /// <summary>The same with one breaker for a bundle, whatever the groups.</summary>
     public static ServingSnapshot Bind(
-        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue) =>
-        new(Plan(policies, (bundle, _) => bundles[bundle], configRevision, build, maxBudgetMicros));
+        PolicySnapshot policies, IReadOnlyDictionary<string, GuardedBundle> bundles, string configRevision, string build, uint maxBudgetMicros = uint.MaxValue, int splitAbove = 0) =>
+        new(Plan(policies, (bundle, _) => bundles[bundle], configRevision, build, maxBudgetMicros, splitAbove));
 
     /// <summary>Which surfaces call for which of the bundles, as the breakers' board wants to know it.</summary>
     public static IEnumerable<BreakerUse> UsesOf(PolicySnapshot policies, IReadOnlyDictionary<string, ModelBundle> bundles) =>
@@ -72,16 +73,16 @@ internal sealed class ServingSnapshot
     public bool TryGetPlan(ReadOnlySpan<byte> surface, [MaybeNullWhen(false)] out SurfacePlan plan) => _bySurface.TryGetValue(surface, out plan);
 
     private static FrozenDictionary<byte[], SurfacePlan> Plan(
-        PolicySnapshot policies, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros) =>
+        PolicySnapshot policies, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros, int splitAbove) =>
         policies.Surfaces.ToFrozenDictionary(
             static policy => Encoding.UTF8.GetBytes(policy.Surface),
-            policy => Plan(policy, guarded, configRevision, build, maxBudgetMicros),
+            policy => Plan(policy, guarded, configRevision, build, maxBudgetMicros, splitAbove),
             Utf8Comparer.Instance);
 
     private static string BundleOf(PolicyClassifier classifier) => classifier.Name[..classifier.Name.IndexOf('/')];
 
     private static SurfacePlan Plan(
-        SurfacePolicy policy, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros)
+        SurfacePolicy policy, Func<string, string, GuardedBundle> guarded, string configRevision, string build, uint maxBudgetMicros, int splitAbove)
     {
         var order = policy.Classifiers
             .OrderBy(static classifier => classifier.Priority)
@@ -111,7 +112,7 @@ internal sealed class ServingSnapshot
             FeaturesOf<TensorFeatureSpec>(order),
             policy.AllDownIndex,
             policy.UsesVerdictCache);
-        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))], maxBudgetMicros, LastKnownRows.Of(terms, order));
+        return new SurfacePlan(policy, terms, [.. order.Select(bundle => new BundleStep(bundle, RowsOf(bundle.Bundle, policy)))], maxBudgetMicros, LastKnownRows.Of(terms, order), splitAbove);
     }
 
     private static ImmutableArray<string> FeaturesOf<T>(List<GuardedBundle> bundles)

@@ -12,7 +12,7 @@ namespace SafetyFilter.Filtering;
 /// A surface's policy bound to the bundles that serve it: which bundles to run, and which row of the score table each
 /// of their outputs fills. Immutable; a request captures one and never looks anything up again.
 /// </summary>
-internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, ImmutableArray<BundleStep> steps, uint maxBudgetMicros, LastKnownRows? lastKnown = null)
+internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, ImmutableArray<BundleStep> steps, uint maxBudgetMicros, LastKnownRows? lastKnown = null, int splitAbove = 0)
 {
     public SurfacePolicy Policy { get; } = policy;
 
@@ -20,6 +20,9 @@ internal sealed class SurfacePlan(SurfacePolicy policy, DecisionTerms terms, Imm
 
     /// <summary>The server's cap on the engine time of a request. Here, so that a reload changes it together with everything else that decides.</summary>
     public uint MaxBudgetMicros { get; } = maxBudgetMicros;
+
+    /// <summary>Candidates above which a bundle's run is split; 0: never. Here for the same reason.</summary>
+    public int SplitAbove { get; } = splitAbove;
 
     /// <summary>In the order of the bundles' most important classifiers in the policy, of equal ones by name; aligned with the terms' bundles.</summary>
     public ImmutableArray<BundleStep> Steps { get; } = steps;

@@ -164,6 +164,7 @@ internal static class DecisionRecordEncoder
                 into.PackedBits(7, decision.Remembered(i), decision.Batch.Count);
             }
 
+            into.UInt32(8, (uint)runs[i].Parts);
             into.End(mark);
         }
     }

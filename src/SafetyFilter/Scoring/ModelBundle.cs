@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using Microsoft.ML.OnnxRuntime;
 using SafetyFilter.Decisions;
 
@@ -12,6 +13,9 @@ internal readonly record struct ScoringOutcome(FailureKind Failure, int InvalidO
 {
     /// <summary>Whether no candidate was readable, so that the model did not run.</summary>
     public bool IsVain { get; init; }
+
+    /// <summary>In how many parts the run was split; 0 when it was not.</summary>
+    public int Parts { get; init; }
 }
 
 /// <summary>A loaded model that scores candidates. Immutable and thread-safe; disposing waits for nobody and breaks no running call.</summary>
@@ -168,7 +172,8 @@ internal sealed class ModelBundle : IDisposable
         }
     }
 
-    private bool TryHold()
+    /// <summary>Keeps the session until <see cref="Release"/>; false when the bundle is disposed.</summary>
+    internal bool TryHold()
     {
         var holders = Volatile.Read(ref _holders);
         while (holders > 0)
@@ -185,7 +190,7 @@ internal sealed class ModelBundle : IDisposable
         return false;
     }
 
-    private void Release()
+    internal void Release()
     {
         if (Interlocked.Decrement(ref _holders) == 0)
         {
@@ -208,12 +213,24 @@ internal readonly struct PreparedRun(ModelBundle bundle, RunScratch? scratch, Ex
     public bool IsCut => scratch is { IsCut: true };
 
     /// <summary>Has the run cut when it overruns. Its outcome is then OverBudget.</summary>
-    public void Watch(in RunLimit limit)
+    /// <param name="spent">What the thread has already used of the limit, in ticks of <see cref="Stopwatch"/>.</param>
+    /// <returns>False when that is all of it: there is nothing to run for.</returns>
+    public bool Watch(in RunLimit limit, long spent = 0)
     {
-        if (limit is { Micros: > 0, Watchdog: { } watchdog })
+        if (limit is not { Micros: > 0, Watchdog: { } watchdog })
         {
-            scratch?.Watch(watchdog, limit.Micros);
+            return true;
         }
+
+        var now = Stopwatch.GetTimestamp();
+        var deadline = RunWatchdog.DeadlineOf(now - spent, limit.Micros);
+        if (deadline <= now)
+        {
+            return false;
+        }
+
+        scratch?.Watch(watchdog, deadline);
+        return true;
     }
 
     /// <summary>Runs the model and reads its scores; see <see cref="ModelBundle.Score"/>.</summary>

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
 using SafetyFilter.Decisions;
@@ -64,10 +63,11 @@ internal sealed class RunScratch : IDisposable
     }
 
     /// <summary>From now on the run is cut when it overruns, until <see cref="EndWatch"/>.</summary>
-    public void Watch(RunWatchdog watchdog, uint micros)
+    /// <param name="deadline">A timestamp of <see cref="System.Diagnostics.Stopwatch"/>.</param>
+    public void Watch(RunWatchdog watchdog, long deadline)
     {
         _watchdog = watchdog;
-        _watched = watchdog.Watch(_cutoff, RunWatchdog.DeadlineOf(Stopwatch.GetTimestamp(), micros));
+        _watched = watchdog.Watch(_cutoff, deadline);
     }
 
     /// <summary>Ends the watch, if there is one, and makes the scratch fit for another run. Returns whether this one was cut.</summary>

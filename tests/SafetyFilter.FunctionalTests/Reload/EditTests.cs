@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using SafetyFilter.Cli;
 using SafetyFilter.FunctionalTests.Host;
 using SafetyFilter.V1;
 using Outcome = SafetyFilter.Lineage.V1.Change.Types.Outcome;
@@ -128,6 +129,33 @@ public sealed class EditTests
         reloading.WriteSettings(new { Limits = new { MaxBudget = "00:00:00.300" } });
         await ReloadingSidecar.UntilAsync(
             async () => await reloading.AskAsync() is { BudgetMicros: 300_000, BudgetBound: BudgetBound.Server }, "the budget is the server's");
+    }
+
+    [Fact]
+    public async Task Edit_SplitAbove_SplitsTheNextPagesAndAnAuditorScoresTheSameParts()
+    {
+        // With one core nothing is ever split.
+        var parts = Math.Min(3, Environment.ProcessorCount) is > 1 and var several ? (uint)several : 0;
+        var page = Wire.Page("split", "titles", [.. Enumerable.Range(0, 100).Select(static title => $"{title} quiet walks and a walk that costs money now")]);
+        await using var reloading = await ReloadingSidecar.StartAsync(new { });
+        reloading.RenamePolicy(ReloadingSidecar.Policy(1) + "\nrecord: { inputs: full }\n");
+        await reloading.UntilServesAsync(1);
+        Assert.Equal(0u, await PartsAsync());
+        reloading.WriteSettings(new { Scoring = new { SplitAbove = 40 } });
+        await ReloadingSidecar.UntilAsync(() => Task.FromResult(reloading.Changes().Count == 2), "the settings are taken");
+        await ReloadingSidecar.UntilAsync(async () => await PartsAsync() == parts, "pages are split");
+
+        var output = new StringWriter();
+        var code = AuditCommand.Create().Parse(["replay", "--json", "--models", Path.Combine(AppContext.BaseDirectory, "models"), reloading.Sidecar.Spool])
+            .Invoke(new() { Output = output, Error = TextWriter.Null });
+        Assert.True(code == 0, output.ToString());
+
+        async Task<uint> PartsAsync()
+        {
+            var answer = await reloading.Wire.FilterAsync(page);
+            Assert.Equal(FailureKind.Unspecified, answer.Classifiers[0].Failure);
+            return Assert.Single(SpoolRecords.Find(reloading.Sidecar.Spool, answer.Receipt.Sequence).Decision.Bundles).Parts;
+        }
     }
 
     [Fact]

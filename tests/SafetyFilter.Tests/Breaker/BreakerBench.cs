@@ -20,10 +20,9 @@ internal sealed class BreakerBench : IDisposable
     private readonly Meter _meter = new("breaker-bench");
     private readonly MeterListener _listener = new();
 
-    public BreakerBench(BreakerThresholds thresholds, BundleChaos? chaos = null)
+    public BreakerBench(BreakerThresholds thresholds, BundleChaos? chaos = null, TestBundle? files = null)
     {
-        _files = new TestBundle(Onnx.Single("Sqrt"), TestBundle.EmbeddingFeature(1), "roots");
-        _files.SetGoldenRow([0.25f]);
+        _files = files ?? Roots();
         _bundle = _files.Load();
         _listener.InstrumentPublished = (instrument, listener) =>
         {
@@ -68,11 +67,11 @@ internal sealed class BreakerBench : IDisposable
         return outcome;
     }
 
-    public ScoringOutcome Score(CandidateBatch batch, RunLimit limit = default)
+    public ScoringOutcome Score(CandidateBatch batch, RunLimit limit = default, RunSplitter? splitter = null, int splitAbove = 0)
     {
         var table = new ScoreTable();
         table.Reset(1, batch.Count);
-        return Guarded.Score(batch, table, new[] { 0 }, limit);
+        return Guarded.Score(batch, table, new[] { 0 }, limit, splitter: splitter, splitAbove: splitAbove);
     }
 
     /// <summary>Fails until it is open.</summary>
@@ -84,6 +83,13 @@ internal sealed class BreakerBench : IDisposable
         }
 
         Assert.Equal(BreakerState.Open, Guarded.State);
+    }
+
+    private static TestBundle Roots()
+    {
+        var roots = new TestBundle(Onnx.Single("Sqrt"), TestBundle.EmbeddingFeature(1), "roots");
+        roots.SetGoldenRow([0.25f]);
+        return roots;
     }
 
     public void Dispose()

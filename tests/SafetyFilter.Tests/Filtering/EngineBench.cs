@@ -16,7 +16,8 @@ namespace SafetyFilter.Tests.Filtering;
 
 /// <summary>
 /// The engine with real models, policies and spool. Bundle "numbers" (alpha, beta) reads "embedding" [2]; bundle "roots"
-/// (gamma) reads "root" [1] and gives NaN for a negative one.
+/// (gamma) reads "root" [1] and gives NaN for a negative one. On request bundle "rounds" (delta) reads "root" too; its scores depend on the largest of
+/// their batch.
 /// </summary>
 internal sealed class EngineBench : IDisposable
 {
@@ -26,9 +27,11 @@ internal sealed class EngineBench : IDisposable
     private readonly MeterListener _listener = new();
     private readonly FilterMetrics _metrics;
     private readonly ProtoWriter _record = new();
+    private readonly int _splitAbove;
 
     public EngineBench(string policy, TimeProvider? time = null, ChaosOptions? chaos = null, int maxRecordBytes = 256 << 10, bool measured = true,
-        Action<SpoolOptions>? spool = null, RunWatchdog? watchdog = null, VerdictCache? verdicts = null, float[]? weights = null, BreakerThresholds? breaker = null)
+        Action<SpoolOptions>? spool = null, RunWatchdog? watchdog = null, VerdictCache? verdicts = null, float[]? weights = null, BreakerThresholds? breaker = null,
+        RunSplitter? splitter = null, int splitAbove = 0, bool rounds = false)
     {
         TestBundle.Linear(weights ?? [4, -2, -2, 4], 2, ["alpha", "beta"], root: _folder.FullName).Write();
         var roots = new TestBundle(
@@ -39,6 +42,12 @@ internal sealed class EngineBench : IDisposable
             _folder.FullName);
         roots.Golden["candidates"]![0]!["root"] = new System.Text.Json.Nodes.JsonArray(0.25);
         roots.Write();
+        if (rounds)
+        {
+            Rounds();
+        }
+
+        _splitAbove = splitAbove;
         _classifiers = ClassifierSet.Load(_folder.FullName, BundleLimits.Default, roots.Time).Value!;
         Listen(measured);
         _metrics = new FilterMetrics(_meter);
@@ -59,7 +68,7 @@ internal sealed class EngineBench : IDisposable
         spool?.Invoke(options);
         Ledger = Spool.Open(options, "build", TimeProvider.System);
         Serving.Swap(Snapshot(policy));
-        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: watchdog, recent: Recent, verdicts: verdicts);
+        Engine = new FilterEngine(Serving, Ledger, _metrics, time ?? TimeProvider.System, NullLogger<FilterEngine>.Instance, watchdog: watchdog, recent: Recent, verdicts: verdicts, splitter: splitter);
         Engine.Prepare(Serving.Current!);
     }
 
@@ -97,7 +106,7 @@ internal sealed class EngineBench : IDisposable
         return snapshot!;
     }
 
-    public ServingSnapshot Snapshot(string policy) => ServingSnapshot.Bind(Compile(policy), Bundles, new string('c', 64), "build");
+    public ServingSnapshot Snapshot(string policy) => ServingSnapshot.Bind(Compile(policy), Bundles, new string('c', 64), "build", splitAbove: _splitAbove);
 
     public Refusal? Decide(Decision decision, out LedgerReceipt receipt) => Engine.Decide(decision, _record, out receipt);
 
@@ -151,6 +160,18 @@ internal sealed class EngineBench : IDisposable
         Ledger.Dispose();
         _classifiers.Dispose();
         _folder.Delete(recursive: true);
+    }
+
+    private void Rounds()
+    {
+        var rounds = new TestBundle(
+            Onnx.Rounds(),
+            """[ { "kind": "tensor", "feature": "root", "input": "embedding", "dtype": "float32", "shape": [1], "range": [0, 1e12] } ]""",
+            "rounds",
+            ["delta"],
+            _folder.FullName);
+        rounds.Golden["candidates"]![0]!["root"] = new System.Text.Json.Nodes.JsonArray(0);
+        rounds.Write();
     }
 
     private void Listen(bool measured)

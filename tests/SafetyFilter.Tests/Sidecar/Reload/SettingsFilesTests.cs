@@ -90,6 +90,7 @@ public sealed class SettingsFilesTests : IDisposable
     [Theory]
     [InlineData("Limits:MaxBudget", false, true)]
     [InlineData("Limits:MaxCandidates", false, false)]
+    [InlineData("Scoring:SplitAbove", false, true)]
     [InlineData("Breaker:Bundles:text-safety:FailureRatio", false, true)]
     [InlineData("Logging:LogLevel:Default", false, true)]
     [InlineData("Logging:Console:LogLevel:Grpc", false, true)]
