@@ -13,6 +13,7 @@ internal static class ServiceCommand
         var workload = new Option<string?>("--workload") { Description = $"Some of {string.Join(", ", Workload.All.Select(each => each.Name))}, with commas between; all without it." };
         var pairs = new Option<int?>("--pairs") { Description = "Rounds; every ratio is their median. 7 without it." };
         var rate = new Option<double?>("--rate") { Description = "Requests per second; half of the sidecar's saturation without it." };
+        var noLadder = new Option<bool>("--no-ladder") { Description = "Leave out the ladder of loads: half the time, and nothing to plot." };
         var sidecars = new Option<string[]>("--sidecar") { Description = "Another build of the sidecar to measure beside this one, as NAME=PROGRAM. May be repeated." };
         var external = new Option<string?>("--external") { Description = "A command that starts another server on the Unix socket {socket} with the bundles of {models}, to measure it beside the sidecar." };
         var compatible = new Option<bool>("--proto-compatible") { Description = "Says that --external serves filter.proto." };
@@ -23,7 +24,7 @@ internal static class ServiceCommand
         var output = new Option<string?>("--out") { Description = "Also write the tables to this Markdown file." };
         var command = new Command("service", "CPU, latency, allocation and saturation of the real sidecar, interleaved with two floors.")
         {
-            quick, workload, pairs, rate, sidecars, external, compatible, serverCore, clientCore, json, plot, output,
+            quick, workload, pairs, rate, noLadder, sidecars, external, compatible, serverCore, clientCore, json, plot, output,
         };
         command.SetAction(async (parsed, stop) =>
         {
@@ -37,6 +38,7 @@ internal static class ServiceCommand
                 Cores = cores,
                 Pairs = parsed.GetValue(pairs) ?? options.Pairs,
                 Rate = parsed.GetValue(rate),
+                Ladder = parsed.GetValue(noLadder) ? [] : options.Ladder,
                 Sidecars = Sidecars(parsed.GetValue(sidecars) ?? [], errors),
                 External = parsed.GetValue(external),
             };
@@ -47,6 +49,7 @@ internal static class ServiceCommand
             AddIf(options.External is not null && !parsed.GetValue(compatible)
                 ? "--external needs --proto-compatible: only a server of filter.proto can answer these requests." : null);
             AddIf(LatencyPlot.Error(parsed.GetValue(plot)));
+            AddIf(options.Ladder.IsEmpty && parsed.GetValue(plot) is not null ? "--plot draws the ladder. Leave out --no-ladder." : null);
             if (errors.Count > 0)
             {
                 await Console.Error.WriteLineAsync(string.Join(Environment.NewLine, errors));
