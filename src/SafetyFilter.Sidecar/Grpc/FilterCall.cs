@@ -2,6 +2,7 @@ using System.Buffers;
 using Grpc.Core;
 using SafetyFilter.Decisions;
 using SafetyFilter.Ledger;
+using SafetyFilter.Scoring;
 
 namespace SafetyFilter.Sidecar.Grpc;
 
@@ -17,7 +18,8 @@ internal sealed class FilterCall
     // A larger buffer goes back to the shared pool with its request, which trims itself: 64 calls must not keep 64 huge pages.
     private const int LargestKeptPayload = 1 << 20;
 
-    private static readonly FilterCallPool Pool = new(64);
+    // One that is lost, because its client went away, is merely garbage.
+    private static readonly SlotPool<FilterCall> Pool = new(64, static () => new FilterCall());
 
     private byte[] _payload = [];
     private int _length;
@@ -33,7 +35,7 @@ internal sealed class FilterCall
     /// <summary>Takes a message's bytes from the transport.</summary>
     public static FilterCall ReceiveFrom(DeserializationContext context)
     {
-        var call = Pool.Take();
+        var call = Pool.Rent();
         call._length = context.PayloadLength;
         if (call._payload.Length < call._length)
         {
@@ -77,6 +79,6 @@ internal sealed class FilterCall
             _payload = [];
         }
 
-        Pool.Return(this);
+        Pool.TryReturn(this);
     }
 }

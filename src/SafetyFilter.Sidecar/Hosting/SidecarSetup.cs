@@ -175,7 +175,7 @@ internal static class SidecarSetup
         services.AddSingleton<RunWatchdog>();
 
         // Places say how many cores the operator gives the engine; more of them than cores do not make more cores.
-        services.AddSingleton(new RunSplitter(Math.Min(options.Admission.EffectivePlaces, Environment.ProcessorCount)));
+        services.AddSingleton(_ => new RunSplitter(Math.Min(options.Admission.EffectivePlaces, Environment.ProcessorCount)));
         services.AddSingleton(options.Admission);
         services.AddSingleton(static provider => new ShedReport(
             shed => provider.GetRequiredService<OperationsJournal>().Shed(shed.First, shed.Last, (ulong)shed.Refused, (ulong)shed.ServedByFailMode) == AppendResult.Appended,

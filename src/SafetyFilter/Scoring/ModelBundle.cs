@@ -24,7 +24,7 @@ internal sealed class ModelBundle : IDisposable
     private static readonly ScoringOutcome Cut = new(FailureKind.OverBudget, 0, null);
 
     private readonly InferenceSession _session;
-    private readonly ScratchPool _scratches;
+    private readonly SlotPool<RunScratch> _scratches;
 
     // One for the owner and one for each running call; the session goes when it falls to 0.
     private int _holders = 1;
@@ -33,7 +33,7 @@ internal sealed class ModelBundle : IDisposable
     public ModelBundle(InferenceSession session, BundleManifest manifest, ReadOnlyMemory<byte> modelSha256)
     {
         _session = session;
-        _scratches = new ScratchPool(() => new RunScratch(session, manifest));
+        _scratches = new SlotPool<RunScratch>(Math.Max(4, Environment.ProcessorCount * 2), () => new RunScratch(session, manifest));
         Manifest = manifest;
         ModelSha256 = modelSha256;
         Classifiers = [.. manifest.Classifiers.Select(classifier => $"{manifest.Name}/{classifier.Label}")];
@@ -120,7 +120,7 @@ internal sealed class ModelBundle : IDisposable
         {
             if (scratch is not null)
             {
-                _scratches.Return(scratch, sound: false);
+                scratch.Dispose();
             }
 
             Release();
@@ -160,7 +160,12 @@ internal sealed class ModelBundle : IDisposable
     {
         // For a run that was watched and never begun.
         scratch.EndWatch();
-        _scratches.Return(scratch, scratch.IsSound);
+        if (!scratch.IsSound || !_scratches.TryReturn(scratch))
+        {
+            // A failed run may have left it in any state.
+            scratch.Dispose();
+        }
+
         Release();
     }
 
@@ -194,7 +199,11 @@ internal sealed class ModelBundle : IDisposable
     {
         if (Interlocked.Decrement(ref _holders) == 0)
         {
-            _scratches.Dispose();
+            while (_scratches.TryTake(out var scratch))
+            {
+                scratch.Dispose();
+            }
+
             _session.Dispose();
         }
     }

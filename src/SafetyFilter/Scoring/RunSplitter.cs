@@ -11,7 +11,7 @@ namespace SafetyFilter.Scoring;
 /// </remarks>
 internal sealed class RunSplitter : IDisposable
 {
-    private readonly PartedRun?[] _slots;
+    private readonly SlotPool<PartedRun> _runs;
     private readonly Action<PartedRun> _queue;
 
     // Requests in the engine, and helpers from when they are queued.
@@ -22,7 +22,7 @@ internal sealed class RunSplitter : IDisposable
     public RunSplitter(int cores, Action<PartedRun>? queue = null)
     {
         Cores = cores;
-        _slots = new PartedRun?[Math.Max(4, cores * 2)];
+        _runs = new SlotPool<PartedRun>(Math.Max(4, cores * 2), () => new PartedRun(this));
         _queue = queue ?? (static run => ThreadPool.UnsafeQueueUserWorkItem(run, preferLocal: false));
     }
 
@@ -60,7 +60,7 @@ internal sealed class RunSplitter : IDisposable
 
         try
         {
-            return Rent().Score(bundle, batch, table, slots, picked, parts, limit);
+            return _runs.Rent().Score(bundle, batch, table, slots, picked, parts, limit);
         }
         finally
         {
@@ -70,9 +70,9 @@ internal sealed class RunSplitter : IDisposable
 
     public void Dispose()
     {
-        foreach (ref var slot in _slots.AsSpan())
+        while (_runs.TryTake(out var run))
         {
-            Interlocked.Exchange(ref slot, null)?.Dispose();
+            run.Dispose();
         }
     }
 
@@ -103,27 +103,9 @@ internal sealed class RunSplitter : IDisposable
     /// <summary>Takes back what nobody uses any more.</summary>
     internal void Return(PartedRun run)
     {
-        foreach (ref var slot in _slots.AsSpan())
+        if (!_runs.TryReturn(run))
         {
-            if (slot is null && Interlocked.CompareExchange(ref slot, run, null) is null)
-            {
-                return;
-            }
+            run.Dispose();
         }
-
-        run.Dispose();
-    }
-
-    private PartedRun Rent()
-    {
-        foreach (ref var slot in _slots.AsSpan())
-        {
-            if (slot is not null && Interlocked.Exchange(ref slot, null) is { } run)
-            {
-                return run;
-            }
-        }
-
-        return new PartedRun(this);
     }
 }

@@ -45,7 +45,7 @@ public sealed class RunSplitterTests
     [InlineData(Help.Beside)]
     public void Score_SizesRoundTheBoundaries_GivesTheBitsOfEachPartScoredAlone(Help help)
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         using var splitter = Splitter(help);
         foreach (var count in new[] { 2, 3, 7, 8, 9, 31, 32, 33, 63, 64, 65, 95, 96, 97, 127, 128, 129, 500 })
@@ -63,7 +63,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_PickedCandidates_LeavesTheOthersCellsAlone()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         using var splitter = Splitter(Help.Beside);
         var batch = Batch(100);
@@ -78,7 +78,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_CandidatesWithoutTheFeatureInSeveralParts_FailAlone()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         using var splitter = Splitter(Help.Beside);
 
@@ -100,7 +100,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_NoCandidateHasTheFeature_IsVain()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         using var splitter = Splitter(Help.None);
         Assert.True(Score(splitter, model, Batch(4, [0, 1, 2, 3]), 2).Outcome.IsVain);
@@ -184,7 +184,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_CoresHaveRequests_AsksForNoMoreHelpersThanAreIdle()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         var late = new List<PartedRun>();
         using var splitter = new RunSplitter(Cores, late.Add);
@@ -207,7 +207,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Execute_AfterTheEnd_TouchesNothingAndGivesTheCoreBack()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         var late = new List<PartedRun>();
         using var splitter = new RunSplitter(Cores, late.Add);
         var batch = Batch(40);
@@ -221,8 +221,6 @@ public sealed class RunSplitterTests
             Assert.Equal(2, late.Distinct().Count());
         }
 
-        var table = new ScoreTable();
-        table.Reset(Labels.Length, 40);
         late.ForEach(static helper => helper.Execute());
         Assert.Equal(Cores, splitter.Claim(100));
     }
@@ -230,7 +228,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_AllHelpersHaveLeft_TheSameObjectServesAgain()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         var late = new List<PartedRun>();
         using var splitter = new RunSplitter(Cores, late.Add);
@@ -248,7 +246,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_ManyCallersAndAPoolThatNeverComes_AllEndWithTheirOwnScores()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         var never = new ConcurrentQueue<PartedRun>();
         using var splitter = new RunSplitter(Cores, never.Enqueue);
@@ -267,7 +265,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_ManyCallersAndHelpersThatComeAtAnyTime_AllEndWithTheirOwnScores()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         using var asked = new BlockingCollection<PartedRun>();
         using var splitter = new RunSplitter(16, asked.Add);
@@ -292,7 +290,7 @@ public sealed class RunSplitterTests
     [Fact]
     public void Score_SameSizeAgain_AllocatesNothingOnTheCallersThread()
     {
-        using var files = TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
+        using var files = Linear();
         using var model = files.Load();
         using var splitter = new RunSplitter(Cores);
         var batch = Batch(64);
@@ -385,6 +383,8 @@ public sealed class RunSplitterTests
     }
 
     private static void AssertSame(ScoreTable expected, ScoreTable table) => Assert.Equal(MemoryMarshal.AsBytes(expected.All), MemoryMarshal.AsBytes(table.All));
+
+    private static TestBundle Linear() => TestBundle.Linear(Numbers(Width * Labels.Length), Width, Labels);
 
     private static CandidateBatch Batch(int count, params int[] missing) => BatchBuilder.Of(count)
         .Tensor("embedding", DataType.Float32, [Width], [.. Enumerable.Range(0, count).Select(candidate => missing.Contains(candidate) ? null : Numbers(Width, candidate))])
