@@ -18,7 +18,9 @@ public sealed class PythonClientTests
         {
             var protos = Path.Combine(AppContext.BaseDirectory, "protos");
             await RunAsync(python, "-m", "grpc_tools.protoc", $"-I{protos}", $"--python_out={stubs}", $"--grpc_python_out={stubs}", "safetyfilter/v1/filter.proto");
-            await using var sidecar = await SidecarProcess.StartAsync();
+
+            // No checkpoint takes a sequence between the two calls.
+            await using var sidecar = await SidecarProcess.StartAsync(("Ledger__Signing__CheckpointInterval", "00:01:00"), ("Ledger__Signing__HeartbeatInterval", "00:01:00"));
             var script = Path.Combine(AppContext.BaseDirectory, "Foreign", "ranker.py");
 
             var output = await RunAsync(python, script, new Uri(sidecar.Tcp).Authority, stubs.FullName);
